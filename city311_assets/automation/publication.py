@@ -1,0 +1,69 @@
+"""Publication of the warehouse: at most once a minute while runs write, and once after the last."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from city311_assets.settings import settings
+from city311_assets.warehouse.resource import Warehouse
+from city311_assets.warehouse.snapshot import publish, published
+
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
+PARTITION_TAGS = ("dagster/partition", "dagster/asset_partition_range_start")
+
+
+def slices_in_flight(instance: dg.DagsterInstance) -> list[str]:
+    """Name what unfinished runs are writing: their job and first partition."""
+    runs = instance.get_runs(
+        dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED])
+    )
+    return sorted(
+        f"{run.job_name} {next((run.tags[tag] for tag in PARTITION_TAGS if tag in run.tags), '')}"
+        for run in runs
+        if run.job_name != "publish_snapshot"
+    )
+
+
+@dg.op
+def publish_snapshot_file(context: dg.OpExecutionContext, warehouse: Warehouse) -> None:
+    """Copy the warehouse to the file that readers open."""
+    path: Path = settings().snapshot_path
+    done = publish(warehouse, path, slices_in_flight(context.instance))
+    context.log.info(f"{path} holds version {done.data_version} of {done.published_at}")
+
+
+@dg.job(description="Publish the warehouse to the file that readers open.")
+def publish_snapshot() -> None:
+    """Publish the warehouse to the file that readers open."""
+    publish_snapshot_file()
+
+
+PUBLISH_JOB = publish_snapshot
+
+
+@dg.sensor(
+    job=PUBLISH_JOB,
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Publishes when the warehouse holds something the published file does not.",
+)
+def publication(
+    context: dg.SensorEvaluationContext, warehouse: Warehouse
+) -> dg.RunRequest | dg.SkipReason:
+    """Ask for a publication when there is something new and none is under way."""
+    version = warehouse.data_version
+    held = published(settings().snapshot_path)
+    if version is None:
+        return dg.SkipReason("the warehouse holds nothing yet")
+    if held and held.data_version == version:
+        return dg.SkipReason(f"version {version} is published")
+    under_way = context.instance.get_runs(
+        dg.RunsFilter(job_name=PUBLISH_JOB.name, statuses=UNFINISHED), limit=1
+    )
+    if under_way:
+        return dg.SkipReason("a publication is under way")
+    return dg.RunRequest(run_key=version)

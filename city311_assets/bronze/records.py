@@ -1,0 +1,215 @@
+"""Bronze records: what a portal says today about the records opened on a day, as text."""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+import polars as pl
+
+from city311_assets.bronze.sources import Sources, day_counts, refuse_mixed_origins
+from city311_assets.bronze.withdrawn_records import follow_moved_records, withdrawn_records
+from city311_assets.clients.socrata import Answer
+from city311_assets.feeds.clocks import wall_time
+from city311_assets.feeds.feed import ROW_CREATED_AT, ROW_ID, ROW_UPDATED_AT, Feed
+from city311_assets.partitions import BY_CHUNK, DAYS, Slice, note_days
+from city311_assets.warehouse.resource import Session, Warehouse
+from city311_assets.warehouse.tables.bronze import RECORDS, WITHDRAWN_RECORDS
+from city311_assets.warehouse.tables.table import Table
+
+CULPRITS_SHOWN = 20
+
+SLICE = "from {table} where {where}"
+ELSEWHERE = """
+    select distinct record_id, day from {table}
+    where feed = $feed and (day < $start or day >= $end)
+        and record_id in (select record_id from wanted)
+"""
+COUNTS = "select day, count(*) as rows from {table} where {where} group by day"
+IDS_ON_SEVERAL_DAYS = """
+    select here.record_id, here.day, there.day as other_day
+    from {table} as here join {table} as there
+        on there.feed = here.feed and there.record_id = here.record_id and there.day <> here.day
+    where here.feed = $feed and here.day >= $start and here.day < $end
+"""
+
+
+def bronze_rows(
+    feed: Feed, answer: Answer, fetched_from: str, fetched_at: datetime
+) -> pl.DataFrame:
+    """Return an answer's rows in the columns of the feed's bronze table."""
+    return answer.rows.select(
+        pl.lit(feed.name).alias("feed"),
+        wall_time(pl.col(feed.opened)).dt.date().alias("day"),
+        pl.col(ROW_ID).alias("row_id"),
+        pl.col(feed.record_id).str.strip_chars().replace("", None).alias("record_id"),
+        pl.col(ROW_CREATED_AT).alias("row_created_at"),
+        pl.col(ROW_UPDATED_AT).alias("row_updated_at"),
+        *feed.column_names,
+        "extra",
+        pl.lit(fetched_from).alias("fetched_from"),
+        pl.lit(answer.observed_until).cast(pl.Datetime("us")).alias("observed_until"),
+        pl.lit(fetched_at).cast(pl.Datetime("us")).alias("fetched_at"),
+    )
+
+
+def joined(held: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """Add a partial answer's rows to the rows held: of each record the one observed later stays."""
+    keys = ["day", "record_id"]
+    seen = held.group_by(keys).agg(pl.col("observed_until").max().alias("held_until"))
+    newer = (
+        rows.join(seen, on=keys, how="left")
+        .filter(pl.col("held_until").is_null() | (pl.col("observed_until") >= pl.col("held_until")))
+        .drop("held_until")
+    )
+    kept = held.join(newer, on=keys, how="anti").join(newer, on="row_id", how="anti")
+    return pl.concat([kept, newer])
+
+
+def changes_by_day(held: pl.DataFrame, rows: pl.DataFrame, table: Table) -> pl.DataFrame:
+    """Return by day how many rows there are now, and how many records differ from before.
+
+    Columns `day, rows, added, changed, unchanged, gone`; a record without a number goes by its row.
+    """
+
+    def contents(frame: pl.DataFrame) -> pl.DataFrame:
+        record = pl.coalesce("record_id", "row_id").alias("record")
+        content = pl.struct(name for name in table.content if name != "row_id").hash(seed=311)
+        return frame.group_by("day", record).agg(
+            content.sort().implode().hash(seed=311).first().alias("content")
+        )
+
+    both = contents(held).join(
+        contents(rows), on=["day", "record"], how="full", coalesce=True, suffix="_now"
+    )
+    was, now = pl.col("content").is_not_null(), pl.col("content_now").is_not_null()
+    is_same = pl.col("content") == pl.col("content_now")
+    counted = both.group_by("day").agg(
+        (now & ~was).sum().cast(pl.Int64).alias("added"),
+        (now & was & ~is_same).sum().cast(pl.Int64).alias("changed"),
+        (now & was & is_same).sum().cast(pl.Int64).alias("unchanged"),
+        (was & ~now).sum().cast(pl.Int64).alias("gone"),
+    )
+    heights = rows.group_by("day").agg(pl.len().cast(pl.Int64).alias("rows"))
+    return (
+        counted.join(heights, on="day", how="left")
+        .with_columns(pl.col("rows").fill_null(0))
+        .sort("day")
+    )
+
+
+def write(session: Session, feed: Feed, answer: Answer, origin: str, part: Slice) -> pl.DataFrame:
+    """Replace a slice by an answer, keep what it withdraws, and return the changes by day."""
+    table = RECORDS[feed.name]
+    session.prepare(table, WITHDRAWN_RECORDS)
+    refuse_mixed_origins(session, table, origin)
+    held = session.read(SLICE.format(table=table, where=table.where), part.params)
+    rows = bronze_rows(feed, answer, origin, datetime.now(UTC).replace(tzinfo=None))
+    if not answer.is_complete:
+        rows = joined(held, rows)
+    earlier = session.read(
+        SLICE.format(table=WITHDRAWN_RECORDS, where=WITHDRAWN_RECORDS.where), part.params
+    )
+    wanted = pl.concat([held.select("record_id"), earlier.select("record_id")]).unique()
+    elsewhere = session.read(ELSEWHERE.format(table=table), part.params, wanted=wanted)
+    gone = withdrawn_records(held, rows, earlier, elsewhere, answer.observed_until)
+    session.replace(table, rows, part)
+    session.replace(WITHDRAWN_RECORDS, gone, part)
+    follow_moved_records(session, rows, part.params)
+    return changes_by_day(held, rows, table)
+
+
+def records(feed: Feed) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
+    """Declare one feed's bronze records and withdrawn records, and what must hold of them."""
+    table = RECORDS[feed.name]
+    key, withdrawn_key = table.key(feed.name), WITHDRAWN_RECORDS.key(feed.name)
+
+    @dg.multi_asset(
+        name=f"bronze_{feed.name}",
+        partitions_def=DAYS,
+        backfill_policy=BY_CHUNK,
+        specs=[
+            dg.AssetSpec(
+                key,
+                description=f"{feed.title} opened on one city-local day, as "
+                f"{feed.city.portal} publishes them, every value as text. {feed.licence}.",
+                metadata=table.metadata,
+                kinds={"duckdb", "socrata"},
+            ),
+            dg.AssetSpec(
+                withdrawn_key,
+                description=f"{feed.title} that a day held and the portal no longer returns for "
+                "that day: withdrawn, or moved to another day. Kept whole.",
+                metadata=WITHDRAWN_RECORDS.metadata,
+                kinds={"duckdb", "socrata"},
+            ),
+        ],
+    )
+    def records(
+        context: dg.AssetExecutionContext, warehouse: Warehouse, sources: Sources
+    ) -> tuple[dg.MaterializeResult, dg.MaterializeResult]:
+        """Records of one feed opened on city-local days, as the portal publishes them."""
+        part = Slice.of(context, feed.name)
+        with sources.records_of(feed) as source:
+            answer = source.records(part.start, part.end)
+        if answer.undeclared:
+            context.log.warning(f"kept in `extra`, not declared: {', '.join(answer.undeclared)}")
+        with warehouse.transaction() as session:
+            changes = write(session, feed, answer, sources.origin, part)
+        note_days(context, key, changes, part)
+        gone = changes.select("day", pl.col("gone").alias("rows"))
+        note_days(context, withdrawn_key, gone, part)
+        totals = changes.drop("day").sum().to_dicts()[0]
+        metadata = {
+            **{f"range_{name}": value for name, value in totals.items()},
+            "observed_until": str(answer.observed_until),
+            "origin": sources.origin,
+            "undeclared_columns": list(answer.undeclared),
+        }
+        return (
+            dg.MaterializeResult(asset_key=key, metadata=metadata),
+            dg.MaterializeResult(asset_key=withdrawn_key),
+        )
+
+    @dg.asset_check(asset=key, partitions_def=DAYS)
+    def counts_equal_the_portal(
+        context: dg.AssetCheckExecutionContext, warehouse: Warehouse, sources: Sources
+    ) -> dg.AssetCheckResult:
+        """Every day holds as many rows as its source counts (a file: at least as many)."""
+        part = Slice.of(context, feed.name)
+        held = warehouse.read(COUNTS.format(table=table, where=table.where), part, [table])
+        with sources.records_of(feed) as source:
+            told = day_counts(source.counts_by_day(part.start, part.end))
+        days = held.join(told, on="day", how="full", coalesce=True, suffix="_told").fill_null(0)
+        is_short = pl.col("rows") < pl.col("rows_told")
+        is_over = (pl.col("rows") > pl.col("rows_told")) & pl.lit(not sources.is_partial)
+        offenders = days.filter(is_short | is_over).sort("day")
+        return dg.AssetCheckResult(
+            passed=offenders.is_empty(),
+            metadata={
+                "held": int(days["rows"].sum()),
+                "told": int(days["rows_told"].sum()),
+                "days": [
+                    f"{day}: held {rows}, told {rows_told}"
+                    for day, rows, rows_told in offenders.head(CULPRITS_SHOWN).iter_rows()
+                ],
+            },
+        )
+
+    @dg.asset_check(asset=key, partitions_def=DAYS)
+    def ids_on_one_day_only(
+        context: dg.AssetCheckExecutionContext, warehouse: Warehouse
+    ) -> dg.AssetCheckResult:
+        """A record stands under one day of opening only."""
+        part = Slice.of(context, feed.name)
+        offenders = warehouse.read(IDS_ON_SEVERAL_DAYS.format(table=table), part, [table])
+        return dg.AssetCheckResult(
+            passed=offenders.is_empty(),
+            metadata={
+                "offenders": offenders.height,
+                "records": [
+                    f"{record} on {day} and {other}"
+                    for record, day, other in offenders.head(CULPRITS_SHOWN).iter_rows()
+                ],
+            },
+        )
+
+    return [records, counts_equal_the_portal, ids_on_one_day_only]

@@ -1,0 +1,189 @@
+"""Where a run's records come from: the portals, the sample city, or one downloaded file.
+
+What belongs here: turning settings into clients. What does not: anything the clients themselves do.
+"""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from datetime import date, datetime
+from pathlib import Path
+from typing import Protocol
+
+import dagster as dg
+import polars as pl
+from pydantic import Field
+
+from city311_assets.clients.http import Patience
+from city311_assets.clients.open_meteo import OpenMeteo
+from city311_assets.clients.portal_export import PortalExport
+from city311_assets.clients.socrata import Answer, Socrata, SocrataBoundaries
+from city311_assets.feeds.feed import City, Feed
+from city311_assets.feeds.registry import feed_named
+from city311_assets.settings import Settings
+from city311_assets.warehouse.resource import Session
+from city311_assets.warehouse.tables.table import Table
+
+SAMPLE = "sample"
+PORTAL = "portal"
+
+
+class RecordSource(Protocol):
+    """Answers for one feed: which records were opened on a range of days, and how many."""
+
+    def records(self, start: date, end: date) -> Answer:
+        """Return the records opened from `start` up to, not including, `end`."""
+        ...
+
+    def counts_by_day(self, start: date, end: date) -> Mapping[date, int]:
+        """Return how many there are, by day."""
+        ...
+
+
+class Sources(dg.ConfigurableResource):
+    """The portals and the weather service; with origin `sample` and no addresses, the sample city.
+
+    The sample city is started on a loopback port by the first run of a process that needs it.
+    """
+
+    origin: str = Field(description="`portal` or `sample`; stored with every row.")
+    portal_url: str | None = Field(default=None, description="{portal} stands for the host name.")
+    weather_archive_url: str | None = None
+    weather_forecast_url: str | None = None
+    app_token: str | None = None
+    page_size: int = 50_000
+    attempts: int = 6
+    timeout_seconds: float = 60.0
+    longest_wait_seconds: float = 120.0
+    raw_pages_dir: str | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Sources":
+        """Return the sources that the settings name."""
+        token = settings.socrata_app_token
+        is_live = settings.source == "live"
+        return cls(
+            origin=PORTAL if is_live else SAMPLE,
+            portal_url=settings.portal_url if is_live else None,
+            weather_archive_url=settings.weather_archive_url if is_live else None,
+            weather_forecast_url=settings.weather_forecast_url if is_live else None,
+            # Named, not carried: a resource's configuration is stored with every run.
+            app_token=dg.EnvVar("CITY311_SOCRATA_APP_TOKEN") if token and is_live else None,
+            page_size=settings.socrata_page_size,
+            attempts=settings.http_attempts,
+            timeout_seconds=settings.http_timeout_seconds,
+            longest_wait_seconds=settings.http_longest_wait_seconds,
+            raw_pages_dir=str(settings.raw_pages_dir) if settings.raw_pages_dir else None,
+        )
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether the source knows only some of a day's records."""
+        return False
+
+    @property
+    def patience(self) -> Patience:
+        """How often these sources are asked again."""
+        return Patience(self.attempts, self.timeout_seconds, self.longest_wait_seconds)
+
+    def records_of(self, feed: Feed) -> AbstractContextManager[RecordSource]:
+        """Return what answers for one feed's records."""
+        return self.portal_of(feed)
+
+    def portal_of(self, feed: Feed) -> Socrata:
+        """Return the client of one feed's portal."""
+        return Socrata(
+            feed,
+            self._portal(feed.city),
+            app_token=self.app_token,
+            page_size=self.page_size,
+            patience=self.patience,
+            keep_in=Path(self.raw_pages_dir) if self.raw_pages_dir else None,
+        )
+
+    def boundaries_of(self, city: City) -> SocrataBoundaries:
+        """Return what answers for one city's boundaries."""
+        return SocrataBoundaries(
+            self._portal(city), app_token=self.app_token, patience=self.patience
+        )
+
+    def weather(self) -> OpenMeteo:
+        """Return what answers for the weather."""
+        sample = f"{_sample_city()}/weather" if self.origin == SAMPLE else None
+        archive = self.weather_archive_url or sample
+        forecast = self.weather_forecast_url or sample
+        if archive is None or forecast is None:
+            raise ValueError("a live source needs weather_archive_url and weather_forecast_url")
+        return OpenMeteo(archive, forecast, patience=self.patience)
+
+    def _portal(self, city: City) -> str:
+        template = self.portal_url
+        if template is None:
+            if self.origin != SAMPLE:
+                raise ValueError("a live source needs a portal_url, such as https://{portal}")
+            template = f"{_sample_city()}/portals/{{portal}}"
+        return template.replace("{portal}", city.portal)
+
+
+class DownloadedFile(Sources):
+    """One feed's records from a file that was downloaded from its portal by hand."""
+
+    origin: str = Field(description="The file's name; stored with every row.")
+    path: str
+    feed: str
+    observed_until: str | None = None
+
+    @property
+    def is_partial(self) -> bool:
+        """A file may hold a selection."""
+        return True
+
+    def records_of(self, feed: Feed) -> AbstractContextManager[RecordSource]:
+        """Return the file, which answers as a portal does."""
+        if feed.name != self.feed:
+            raise ValueError(f"{self.path} is a file of {self.feed}, not of {feed.name}")
+        return nullcontext(self.export)
+
+    @property
+    def export(self) -> PortalExport:
+        """The file."""
+        until = datetime.fromisoformat(self.observed_until) if self.observed_until else None
+        return PortalExport(Path(self.path), feed_named(self.feed), until)
+
+
+class MixedOriginsError(ValueError):
+    """Sample rows and real rows would stand in one warehouse."""
+
+
+def refuse_mixed_origins(session: Session, table: Table, origin: str) -> None:
+    """Raise where a table holds sample rows and real ones would join them, or the other way round.
+
+    Raises
+    ------
+    MixedOriginsError
+    """
+    is_sample = origin == SAMPLE
+    held = session.read(
+        f"select 1 from {table} where (fetched_from = 'sample') <> $is_sample limit 1",
+        {"is_sample": is_sample},
+    )
+    if not held.is_empty():
+        kinds = ("sample", "real") if is_sample else ("real", "sample")
+        raise MixedOriginsError(
+            f"{table} holds {kinds[1]} rows and this run brings {kinds[0]} ones; a warehouse has one "
+            "or the other. Set CITY311_SOURCE to what it holds, or point CITY311_DATA_DIR at "
+            "another folder (`make clean` empties this one)"
+        )
+
+
+def _sample_city() -> str:
+    from city311_assets.sample_city.server import running  # noqa: PLC0415 - only where it is used
+
+    return running()
+
+
+def day_counts(counts: Mapping[date, int]) -> pl.DataFrame:
+    """Return counts by day as a frame of `day` and `rows`."""
+    return pl.DataFrame(
+        {"day": list(counts), "rows": list(counts.values())},
+        schema={"day": pl.Date, "rows": pl.Int64},
+    )

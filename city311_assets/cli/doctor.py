@@ -1,0 +1,152 @@
+"""What may be wrong with an installation, asked in the order it would bite."""
+
+import importlib.metadata
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from city311_assets.bronze.sources import Sources
+from city311_assets.clients.errors import SourceError
+from city311_assets.feeds.registry import CITIES, FEEDS
+from city311_assets.partitions import DAYS
+from city311_assets.settings import Settings, unknown_variables
+from city311_assets.warehouse.snapshot import published
+
+PACKAGES = ("dagster", "dagster-duckdb", "duckdb", "polars", "h3", "httpx")
+# Measured on the sample city and the real extracts: bronze and silver of one record, on disk, and
+# the published copy beside it.
+BYTES_PER_RECORD = 2 * 900
+GIGABYTE = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at: whether it is as it should be, and what was seen."""
+
+    subject: str
+    is_good: bool
+    seen: str
+
+
+def examine(settings: Settings, first: date | None, last: date | None) -> Iterator[Finding]:
+    """Look at everything, one finding at a time."""
+    yield from _settings(settings)
+    yield from _versions()
+    yield from _sources(settings)
+    yield from _disk(settings, first, last)
+    yield from _warehouse(settings)
+
+
+def _settings(settings: Settings) -> Iterator[Finding]:
+    yield Finding("source", True, f"{settings.source}, days from {settings.start_date}")
+    unknown = unknown_variables()
+    said = f"not settings: {', '.join(unknown)}; see .env.example" if unknown else "all known"
+    yield Finding("CITY311_* variables", not unknown, said)
+    token = "set" if settings.socrata_app_token else "not set; portals answer without, slower"
+    yield Finding("Socrata app token", True, token)
+
+
+def _versions() -> Iterator[Finding]:
+    is_good = sys.version_info >= (3, 11)
+    yield Finding("Python", is_good, sys.version.split()[0])
+    for package in PACKAGES:
+        yield Finding(package, True, importlib.metadata.version(package))
+
+
+def _sources(settings: Settings) -> Iterator[Finding]:
+    sources = Sources.of(settings.model_copy(update={"http_attempts": 1}))
+    for feed in FEEDS.values():
+        try:
+            with sources.portal_of(feed) as portal:
+                names = portal.columns()
+        except SourceError as error:
+            yield Finding(feed.name, False, str(error))
+        else:
+            strange = sorted({n for n in names if not n.startswith(":")} - set(feed.column_names))
+            more = f"; undeclared: {', '.join(strange)}" if strange else ""
+            yield Finding(feed.name, True, f"{feed.city.portal}/{feed.dataset} answers{more}")
+    for city in CITIES.values():
+        try:
+            with sources.weather() as weather:
+                days = weather.forecast(city, 1).height
+        except SourceError as error:
+            yield Finding(f"weather of {city.title}", False, str(error))
+        else:
+            yield Finding(f"weather of {city.title}", days > 0, "answers")
+
+
+def _disk(settings: Settings, first: date | None, last: date | None) -> Iterator[Finding]:
+    keys = DAYS.get_partition_keys()
+    first = first or date.fromisoformat(keys[0])
+    last = last or date.fromisoformat(keys[-1])
+    days = (last - first).days + 1
+    is_sample = settings.source == "sample"
+    records = sum(
+        settings.sample_records_per_day if is_sample else feed.records_per_day
+        for feed in FEEDS.values()
+    )
+    needed = days * records * BYTES_PER_RECORD / GIGABYTE
+    folder = next(
+        p for p in (settings.data_dir, *settings.data_dir.absolute().parents) if p.exists()
+    )
+    free = shutil.disk_usage(folder).free / GIGABYTE
+    yield Finding(
+        "disk",
+        free > needed,
+        f"{free:.1f} GB free in {folder}; {first} to {last} takes about {needed:.1f} GB",
+    )
+
+
+def _warehouse(settings: Settings) -> Iterator[Finding]:
+    path = settings.warehouse_path
+    if not path.exists():
+        yield Finding("warehouse", True, f"{path} is not there yet; the first run makes it")
+        return
+    held = holders(path)
+    try:
+        with FileLock(f"{path}.lock", timeout=0):
+            pass
+    except Timeout:
+        yield Finding("lock", True, f"a run has statements on {path} now: {'; '.join(held)}")
+        return
+    if held:
+        yield Finding(
+            "lock",
+            False,
+            f"{path} is open in {'; '.join(held)}; close it there and open "
+            f"{settings.snapshot_path} instead",
+        )
+        return
+    yield Finding("lock", True, f"{path} is free")
+    snapshot = published(settings.snapshot_path)
+    if snapshot is None or snapshot.published_at is None:
+        yield Finding("published file", False, "none yet; `city311 snapshot` publishes one")
+        return
+    age = datetime.now(UTC).replace(tzinfo=None) - snapshot.published_at
+    yield Finding(
+        "published file", True, f"{settings.snapshot_path}, {age.total_seconds() / 3600:.1f} h old"
+    )
+
+
+def holders(path: Path) -> list[str]:
+    """Return the processes, ours left out, that have a file open; Linux only, elsewhere nothing."""
+    found = []
+    wanted = {str(path.absolute()), f"{path.absolute()}.lock"}
+    for process in Path("/proc").glob("[0-9]*"):
+        if process.name == str(os.getpid()):
+            continue
+        try:
+            opened = {str(handle.readlink()) for handle in (process / "fd").iterdir()}
+            if opened & wanted:
+                command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                found.append(f"process {process.name} ({command.strip()[:80]})")
+        except OSError:
+            # It ended meanwhile, or belongs to somebody else.
+            continue
+    return sorted(found)

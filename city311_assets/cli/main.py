@@ -1,0 +1,224 @@
+"""`city311`: what Dagster's own command line lacks."""
+
+import sys
+from collections.abc import Sequence
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+
+from city311_assets.settings import settings
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from city311_assets.cli.runs import Step
+
+FAILED, USAGE = 1, 2
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Bring a city's open 311 and crime feeds into DuckDB.\n\n"
+    "Dagster's own commands (`dagster dev`, `dg launch`, `dg list defs`) work on the same graph; "
+    "this one adds date ranges through the whole graph, imports of downloaded files, a check-up and "
+    "publication. Settings are environment variables CITY311_*, or lines of a .env file: "
+    "see .env.example.",
+)
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+First = Annotated[
+    datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First city-local day.")
+]
+Last = Annotated[
+    datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last city-local day, included.")
+]
+
+
+def _fail(message: object, code: int = USAGE) -> typer.Exit:
+    err.print(f"[red]error:[/red] {escape(str(message))}")
+    return typer.Exit(code)
+
+
+@app.command()
+def materialize(
+    first: First,
+    last: Last,
+    select: Annotated[
+        str,
+        typer.Option(
+            help="Assets, in Dagster's selection syntax: 'group:silver', 'key:\"bronze/sf_311\"+'."
+        ),
+    ] = "*",
+) -> None:
+    """Materialize a range of days through the whole graph, or a part of it.
+
+    Assets without slices come first, then the days in chunks of a month at most, each chunk from
+    bronze on, then monthly slices. A failed chunk is reported and the rest goes on; run the same
+    command again to mend it, every slice is replaced whole. Ends by publishing the snapshot.
+
+    Exit code: 0 all is well; 1 a run or a check failed; 2 the command makes no sense.
+
+    Example: city311 materialize --from 2026-09-01 --to 2026-09-30
+    """
+    from city311_assets.cli.runs import RangeRefusedError, plan, refuse_uncovered
+    from city311_assets.definitions import defs
+    from city311_assets.partitions import Slice
+
+    begin, end = first.date(), last.date()
+    try:
+        refuse_uncovered(begin, end)
+        part = Slice("all", begin, date.fromordinal(end.toordinal() + 1))
+        steps = plan(select, defs, list(part.days))
+    except RangeRefusedError as error:
+        raise _fail(error) from error
+    _run_and_report(steps, defs)
+
+
+@app.command(name="import")
+def import_file(
+    file: Annotated[
+        Path, typer.Argument(help="CSV as downloaded from the portal, gzipped or not.")
+    ],
+    feed: Annotated[str, typer.Option(help="The feed it belongs to, such as sf_311.")],
+    observed_at: Annotated[
+        datetime | None,
+        typer.Option(help="When it was downloaded, UTC; default: the newest change it holds."),
+    ] = None,
+) -> None:
+    """Import a file downloaded from a portal by hand, through bronze to silver.
+
+    The file may be a selection: its records are added, newer versions replace older ones, and
+    nothing else is touched. The whole file is checked first; if anything is wrong with it nothing
+    is written. Headers may be the portal's (`CaseID`) or the API's (`service_request_id`).
+
+    Exit code: 0 imported; 1 a run or a check failed; 2 the file or the feed is refused.
+
+    Example: city311 import 311_Cases.csv.gz --feed sf_311
+    """
+    from dagster import AssetSelection
+
+    from city311_assets.bronze.sources import DownloadedFile
+    from city311_assets.cli.runs import RangeRefusedError, plan, refuse_uncovered
+    from city311_assets.clients.portal_export import ExportRefusedError, PortalExport
+    from city311_assets.definitions import build, warehouse
+    from city311_assets.feeds.registry import feed_named
+    from city311_assets.warehouse.tables.bronze import RECORDS, WITHDRAWN_RECORDS
+    from city311_assets.warehouse.tables.silver import RECORDS as SILVER_RECORDS
+    from city311_assets.warehouse.tables.silver import REJECTED_RECORDS
+
+    try:
+        declared = feed_named(feed)
+        export = PortalExport(file, declared, observed_at)
+        days = list(export.days)
+        refuse_uncovered(days[0], days[-1])
+    except (ExportRefusedError, RangeRefusedError, ValueError) as error:
+        raise _fail(error) from error
+    source = DownloadedFile(
+        origin=file.name,
+        path=str(file.absolute()),
+        feed=feed,
+        observed_until=observed_at.isoformat() if observed_at else None,
+    )
+    out.print(
+        f"{file.name}: {export.rows.height:,} records of {declared.title}, opened on "
+        f"{len(days):,} days from {days[0]} to {days[-1]}, known up to {export.observed:%Y-%m-%d}"
+    )
+    if export.absent:
+        out.print(f"  not in the file, left null: {', '.join(export.absent)}")
+    if export.undeclared:
+        out.print(f"  not declared, kept in `extra`: {', '.join(export.undeclared)}")
+    defs = build(source, warehouse())
+    tables = [RECORDS[feed], WITHDRAWN_RECORDS, SILVER_RECORDS[declared.table], REJECTED_RECORDS]
+    selection = AssetSelection.assets(*(table.key(feed) for table in tables))
+    _run_and_report(plan(selection, defs, days), defs)
+
+
+@app.command()
+def snapshot() -> None:
+    """Publish the warehouse to the file that notebooks, the console and shells open.
+
+    Does nothing where the published file already holds the newest write.
+    """
+    from city311_assets.definitions import warehouse
+    from city311_assets.warehouse.snapshot import publish
+
+    done = publish(warehouse(), settings().snapshot_path)
+    state = "published" if done.is_new else "already published"
+    out.print(f"{settings().snapshot_path}: version {done.data_version} {state}")
+
+
+@app.command()
+def doctor(
+    first: Annotated[
+        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="Range to estimate.")
+    ] = None,
+    last: Annotated[
+        datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Range to estimate.")
+    ] = None,
+) -> None:
+    """Look at settings, versions, portals, disk, locks and the published file.
+
+    Exit code: 0 all is well; 1 something needs attention.
+    """
+    from city311_assets.cli.doctor import examine
+
+    is_good = True
+    for finding in examine(
+        settings(), first.date() if first else None, last.date() if last else None
+    ):
+        is_good &= finding.is_good
+        mark = "[green]ok  [/green]" if finding.is_good else "[red]look[/red]"
+        out.print(f"{mark} {escape(finding.subject)}: {escape(finding.seen)}")
+    raise typer.Exit(0 if is_good else FAILED)
+
+
+def _run_and_report(steps: "Sequence[Step]", defs: "dg.Definitions") -> None:
+    """Execute, publish, and say what was made."""
+    import dagster as dg
+
+    from city311_assets.cli.runs import execute
+    from city311_assets.definitions import warehouse
+    from city311_assets.warehouse.snapshot import publish
+
+    home = settings().dagster_home_path
+    home.mkdir(parents=True, exist_ok=True)
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        outcome = execute(steps, defs, instance, out)
+    publish(warehouse(), settings().snapshot_path)
+    out.print(
+        f"{outcome.materializations:,} slices in {outcome.runs} runs, {outcome.seconds:.0f} s; "
+        f"published to {settings().snapshot_path}"
+    )
+    for title, lines in (
+        ("checks that warn", outcome.warnings),
+        ("checks that fail", outcome.failed_checks),
+        ("runs that failed", outcome.failures),
+    ):
+        if lines:
+            err.print(f"{title}:")
+            for line in lines:
+                err.print(f"  {escape(line)}")
+    if not outcome.is_good:
+        raise typer.Exit(FAILED)
+
+
+def main() -> None:
+    """Run the command line; settings that make no sense are named before anything starts."""
+    try:
+        settings()
+    except ValidationError as error:
+        for problem in error.errors():
+            name = "_".join(str(part) for part in problem["loc"])
+            err.print(f"[red]error:[/red] setting {escape(name)}: {escape(problem['msg'])}")
+        sys.exit(USAGE)
+    app()
+
+
+if __name__ == "__main__":
+    main()

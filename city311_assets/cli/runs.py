@@ -1,0 +1,203 @@
+"""Range runs in this process: what a date range asks of the graph, in order, with progress.
+
+What belongs here: planning runs and executing them with Dagster's own bookkeeping. What does not:
+what any asset does.
+"""
+
+import itertools
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+
+import dagster as dg
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from city311_assets.partitions import DAYS, DAYS_PER_RUN, MONTHS, range_tags
+
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+SECONDS_PER_MINUTE = 60
+
+
+class RangeRefusedError(ValueError):
+    """A date range the graph does not cover."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One run: a label, the assets it materializes, its tags, and how many days it brings."""
+
+    label: str
+    keys: tuple[dg.AssetKey, ...]
+    tags: dict[str, str]
+    partition: str | None = None
+    days: int = 0
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a sequence of runs did."""
+
+    runs: int = 0
+    days: int = 0
+    seconds: float = 0.0
+    materializations: int = 0
+    failures: list[str] = field(default_factory=list)
+    failed_checks: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def is_good(self) -> bool:
+        """Whether every run succeeded and every check that is not a mere warning passed."""
+        return not self.failures and not self.failed_checks
+
+
+def refuse_uncovered(first: date, last: date) -> None:
+    """Raise if the graph has no slices for some of these days.
+
+    Raises
+    ------
+    RangeRefusedError
+    """
+    keys = DAYS.get_partition_keys()
+    start, newest = date.fromisoformat(keys[0]), date.fromisoformat(keys[-1])
+    if last < first:
+        raise RangeRefusedError(f"the range ends ({last}) before it starts ({first})")
+    if first < start:
+        raise RangeRefusedError(
+            f"{first} is before the graph's first day, {start}; set "
+            f"CITY311_START_DATE={first.replace(day=1)} to cover it"
+        )
+    if last > newest:
+        raise RangeRefusedError(f"{last} is after the newest day that has a slice, {newest}")
+
+
+def chunks(days: Sequence[date]) -> Iterator[tuple[date, date]]:
+    """Return ranges of neighbouring days, none longer than a run takes nor over two months."""
+    for _, month in itertools.groupby(days, key=lambda day: (day.year, day.month)):
+        run: list[date] = []
+        for day in month:
+            if run and (day - run[-1] > timedelta(days=1) or len(run) == DAYS_PER_RUN):
+                yield run[0], run[-1]
+                run = []
+            run.append(day)
+        yield run[0], run[-1]
+
+
+def plan(graph: dg.AssetSelection | str, defs: dg.Definitions, days: Sequence[date]) -> list[Step]:
+    """Return the runs that bring a selection up to date over some days.
+
+    Unpartitioned assets come first, then each month's days in chunks, then the month itself;
+    unpartitioned assets that need the days come last.
+    """
+    assets = defs.resolve_asset_graph()
+    selection = dg.AssetSelection.from_string(graph) if isinstance(graph, str) else graph
+    keys = [key for level in assets.toposorted_asset_keys_by_level for key in level]
+    chosen = selection.resolve(assets)
+    selected = [key for key in keys if key in chosen]
+    if not selected:
+        raise RangeRefusedError(f"{graph!r} selects no asset; `dg list defs` shows their names")
+    by_definition = {
+        definition: tuple(k for k in selected if assets.get(k).partitions_def == definition)
+        for definition in (None, DAYS, MONTHS)
+    }
+    whole, daily, monthly = by_definition.values()
+    sliced = {*daily, *monthly}
+    late = tuple(key for key in whole if assets.get_ancestor_asset_keys(key) & sliced)
+    steps = []
+    if early := tuple(key for key in whole if key not in late):
+        steps.append(Step("what has no slices", early, {}))
+    for month, of_month in itertools.groupby(days, key=lambda day: day.replace(day=1)):
+        for first, last in chunks(list(of_month)) if daily else ():
+            count = (last - first).days + 1
+            label = f"{first} to {last}" if count > 1 else str(first)
+            steps.append(Step(label, daily, range_tags(first, last), days=count))
+        if monthly:
+            steps.append(Step(f"{month:%Y-%m}", monthly, {}, partition=month.isoformat()))
+    if late:
+        steps.append(Step("what needs the days", late, {}))
+    return steps
+
+
+def execute(
+    steps: Sequence[Step], defs: dg.Definitions, instance: dg.DagsterInstance, console: Console
+) -> Outcome:
+    """Run steps in order; a failed one is reported and does not stop the rest."""
+    outcome = Outcome()
+    job = defs.resolve_implicit_global_asset_job_def()
+    started = time.monotonic()
+    total = sum(step.days for step in steps) or len(steps)
+    with _progress(console) as progress:
+        task = progress.add_task("", total=total, rate="")
+        for step in steps:
+            progress.update(task, description=step.label)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", dg.PreviewWarning)
+                warnings.simplefilter("ignore", dg.BetaWarning)
+                result = job.execute_in_process(
+                    instance=instance,
+                    asset_selection=list(step.keys),
+                    partition_key=step.partition,
+                    tags=step.tags,
+                    run_config=QUIET,
+                    raise_on_error=False,
+                )
+            _add(outcome, step, result)
+            outcome.seconds = time.monotonic() - started
+            per_minute = outcome.days / outcome.seconds * SECONDS_PER_MINUTE
+            progress.update(
+                task,
+                advance=step.days or (1 if total == len(steps) else 0),
+                rate=f"{per_minute:,.0f} days/min" if outcome.days else "",
+            )
+            if not console.is_terminal:
+                left = outcome.seconds / max(outcome.days, 1) * (total - outcome.days)
+                console.print(
+                    f"{step.label}: {'done' if result.success else 'FAILED'}, "
+                    f"{outcome.days}/{total} days, {outcome.seconds:.0f} s, "
+                    f"about {left:.0f} s left",
+                    highlight=False,
+                )
+    return outcome
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description:<24}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
+def _add(outcome: Outcome, step: Step, result: dg.ExecuteInProcessResult) -> None:
+    """Add one run to the outcome."""
+    outcome.runs += 1
+    outcome.days += step.days
+    for event in result.all_events:
+        if event.is_step_materialization:
+            outcome.materializations += 1
+        elif event.is_step_failure:
+            outcome.failures.append(f"{step.label}, {event.step_key}: {_cause(event)}")
+        elif event.is_failure and not any(e.is_step_failure for e in result.all_events):
+            outcome.failures.append(f"{step.label}: {event.message}")
+    for check in result.get_asset_check_evaluations():
+        if check.passed:
+            continue
+        values = {name: value.value for name, value in check.metadata.items()}
+        said = f"{step.label}, {check.asset_key.to_user_string()}: {check.check_name} {values}"
+        is_error = check.severity == dg.AssetCheckSeverity.ERROR
+        (outcome.failed_checks if is_error else outcome.warnings).append(said)
+
+
+def _cause(event: dg.DagsterEvent) -> str:
+    """Return the innermost error of a failed step, on one line."""
+    error = event.step_failure_data.error
+    while error and error.cause:
+        error = error.cause
+    return " ".join(error.message.split()) if error else "failed"

@@ -1,0 +1,213 @@
+"""How a source is asked: one GET, tried again for named reasons, answered in JSON or not at all.
+
+What belongs here: everything about an exchange that is the same for every source. What does not:
+what the questions are (`socrata`, `open_meteo`).
+"""
+
+import json
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+
+from city311_assets.clients.errors import (
+    MalformedAnswerError,
+    RequestRefusedError,
+    SourceUnavailableError,
+)
+
+logger = logging.getLogger(__name__)
+
+ACCEPTED = 202
+TOO_MANY_REQUESTS = 429
+FIRST_WAIT_SECONDS = 1.0
+SAID_SHOWN = 300
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+REQUEST_ID = "X-Socrata-RequestId"
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often a source is asked again, and how long is waited.
+
+    The pause doubles from a second, with jitter of up to half of it, and is never shorter than a
+    `Retry-After` the server sent, nor longer than `longest_wait_seconds`.
+    """
+
+    attempts: int = 6
+    timeout_seconds: float = 60.0
+    longest_wait_seconds: float = 120.0
+    sleep: Callable[[float], None] = time.sleep
+
+
+class _TryAgainError(Exception):
+    """A passing fault: what is raised if it does not pass, and how long the server asks to wait."""
+
+    def __init__(
+        self,
+        final: SourceUnavailableError | MalformedAnswerError,
+        wait_seconds: float | None = None,
+    ) -> None:
+        super().__init__(str(final))
+        self.final, self.wait_seconds = final, wait_seconds
+
+
+class Asker:
+    """Asks one service for JSON. Close it, or use it as a context manager."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        patience: Patience | None = None,
+        keep_in: Path | None = None,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self.patience = patience or Patience()
+        self.keep_in = keep_in
+        self.client = httpx.Client(
+            headers={"User-Agent": "city311_assets", **(headers or {})},
+            timeout=self.patience.timeout_seconds,
+        )
+
+    def __enter__(self) -> "Asker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.client.close()
+
+    def json(self, path: str, params: Mapping[str, str | int] | None = None) -> Any:  # noqa: ANN401
+        """Return the parsed answer.
+
+        Raises
+        ------
+        RequestRefusedError, SourceUnavailableError, MalformedAnswerError
+        """
+        return json.loads(self.body(path, params))
+
+    def body(self, path: str, params: Mapping[str, str | int] | None = None) -> bytes:
+        """Return the bytes of a JSON answer, checked to be whole JSON text.
+
+        Raises
+        ------
+        RequestRefusedError, SourceUnavailableError, MalformedAnswerError
+        """
+        retrying = Retrying(
+            stop=stop_after_attempt(self.patience.attempts),
+            retry=retry_if_exception_type(_TryAgainError),
+            wait=self._wait,
+            sleep=self.patience.sleep,
+            before_sleep=_log_retry,
+            reraise=True,
+        )
+        try:
+            body = retrying(self._ask_once, f"{self.base_url}{path}", dict(params or {}))
+        except _TryAgainError as fault:
+            raise fault.final from fault
+        if self.keep_in:
+            _keep(self.keep_in, path, body)
+        return body
+
+    def _wait(self, state: RetryCallState) -> float:
+        """Return the seconds until the next try."""
+        backoff = FIRST_WAIT_SECONDS * 2 ** (state.attempt_number - 1)
+        backoff *= 1 + random.random() / 2  # noqa: S311 - jitter, not a secret
+        fault = state.outcome.exception() if state.outcome else None
+        asked = fault.wait_seconds if isinstance(fault, _TryAgainError) else None
+        return min(max(backoff, asked or 0.0), self.patience.longest_wait_seconds)
+
+    def _ask_once(self, url: str, params: Mapping[str, str | int]) -> bytes:
+        try:
+            answer = self.client.get(url, params=params)
+        except httpx.TransportError as error:
+            raise _TryAgainError(
+                SourceUnavailableError(
+                    f"no answer ({type(error).__name__}) in {self.patience.attempts} tries",
+                    url=url,
+                    said=str(error),
+                )
+            ) from error
+        request_id = answer.headers.get(REQUEST_ID)
+        logger.debug("%s answered %s, request id %s", url, answer.status_code, request_id)
+        said = _words(answer)
+        if answer.status_code in {ACCEPTED, TOO_MANY_REQUESTS} or answer.is_server_error:
+            raise _TryAgainError(
+                SourceUnavailableError(
+                    f"status {answer.status_code} in {self.patience.attempts} tries",
+                    url=url,
+                    said=said,
+                    request_id=request_id,
+                ),
+                _retry_after(answer),
+            )
+        if not answer.is_success:
+            raise RequestRefusedError(
+                f"status {answer.status_code}", url=url, said=said, request_id=request_id
+            )
+        body = answer.content.removeprefix(BYTE_ORDER_MARK).strip()
+        if body[:1] + body[-1:] not in (b"[]", b"{}"):
+            raise _TryAgainError(
+                MalformedAnswerError(
+                    f"status 200 without whole JSON in {self.patience.attempts} tries "
+                    f"(content type {answer.headers.get('Content-Type', 'none')})",
+                    url=url,
+                    said=said,
+                    request_id=request_id,
+                )
+            )
+        return body
+
+
+def _words(answer: httpx.Response) -> str:
+    """Return the message of an error body, or the beginning of what it says, on one line."""
+    text = " ".join(answer.text.split())
+    try:
+        said = json.loads(answer.text)
+    except ValueError:
+        return text[:SAID_SHOWN]
+    if isinstance(said, dict):
+        for key in ("message", "reason"):
+            if said.get(key):
+                return str(said[key])[:SAID_SHOWN]
+    return text[:SAID_SHOWN]
+
+
+def _retry_after(answer: httpx.Response) -> float | None:
+    """Return the seconds a `Retry-After` asks for, given as seconds or as a date."""
+    text = answer.headers.get("Retry-After", "").strip()
+    if not text:
+        return None
+    if text.isdigit():
+        return float(text)
+    try:
+        return (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
+    except (TypeError, ValueError):
+        return None
+
+
+def _log_retry(state: RetryCallState) -> None:
+    fault = state.outcome.exception() if state.outcome else None
+    wait = state.next_action.sleep if state.next_action else 0.0
+    logger.warning("asking again in %.1f s, try %s: %s", wait, state.attempt_number + 1, fault)
+
+
+def _keep(folder: Path, path: str, body: bytes) -> None:
+    """Write a raw answer beside the others, gzipped, named by place and time."""
+    import gzip  # noqa: PLC0415 - only where raw pages are kept
+
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{path.strip('/').replace('/', '_')}-{time.time_ns()}.json.gz"
+    (folder / name).write_bytes(gzip.compress(body, 6))

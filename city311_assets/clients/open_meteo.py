@@ -1,0 +1,95 @@
+"""Daily weather of a place from Open-Meteo: the archive's reanalysis, and the forecast.
+
+Weather data by Open-Meteo.com, CC BY 4.0.
+"""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import polars as pl
+
+from city311_assets.clients.errors import MalformedAnswerError
+from city311_assets.clients.http import Asker, Patience
+from city311_assets.feeds.feed import City
+
+ATTRIBUTION = "Weather data by Open-Meteo.com, CC BY 4.0"
+LONGEST_FORECAST_DAYS = 16
+
+# Our columns, each with the service's name and the unit it must come in.
+VARIABLES = {
+    "temperature_min_c": ("temperature_2m_min", "°C"),
+    "temperature_max_c": ("temperature_2m_max", "°C"),
+    "precipitation_mm": ("precipitation_sum", "mm"),
+    "snowfall_cm": ("snowfall_sum", "cm"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    asker: Asker
+    path: str
+
+
+class OpenMeteo:
+    """Asks once per city and range, never per cell. Close it, or use it as a context manager."""
+
+    def __init__(
+        self, archive_url: str, forecast_url: str, *, patience: Patience | None = None
+    ) -> None:
+        self._archive = _Endpoint(Asker(archive_url, patience=patience), "/v1/archive")
+        self._forecast = _Endpoint(Asker(forecast_url, patience=patience), "/v1/forecast")
+
+    def __enter__(self) -> "OpenMeteo":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._archive.asker.close()
+        self._forecast.asker.close()
+
+    def archive(self, city: City, start: date, end: date) -> pl.DataFrame:
+        """Return observed weather of the local days from `start` up to, not including, `end`.
+
+        Columns `day` and those of `VARIABLES`; null where the archive does not know yet.
+
+        Raises
+        ------
+        RequestRefusedError, SourceUnavailableError, MalformedAnswerError
+        """
+        window = {"start_date": str(start), "end_date": str(end - timedelta(days=1))}
+        days = self._daily(self._archive, city, window)
+        return days.filter(pl.col("day").is_between(start, end, closed="left"))
+
+    def forecast(self, city: City, days: int = LONGEST_FORECAST_DAYS) -> pl.DataFrame:
+        """Return the newest forecast from the local today on; columns as of `archive`.
+
+        Raises
+        ------
+        RequestRefusedError, SourceUnavailableError, MalformedAnswerError
+        """
+        return self._daily(self._forecast, city, {"forecast_days": str(days)})
+
+    def _daily(self, endpoint: _Endpoint, city: City, window: dict[str, str]) -> pl.DataFrame:
+        answer = endpoint.asker.json(
+            endpoint.path,
+            {
+                "latitude": str(city.latitude),
+                "longitude": str(city.longitude),
+                "timezone": city.timezone,
+                "daily": ",".join(theirs for theirs, _ in VARIABLES.values()),
+                **window,
+            },
+        )
+        url = f"{endpoint.asker.base_url}{endpoint.path}"
+        daily, units = answer.get("daily", {}), answer.get("daily_units", {})
+        for theirs, unit in VARIABLES.values():
+            if theirs not in daily or len(daily[theirs]) != len(daily.get("time", ())):
+                raise MalformedAnswerError(f"no {theirs} for every day", url=url)
+            if units.get(theirs) != unit:
+                raise MalformedAnswerError(
+                    f"{theirs} came in {units.get(theirs)!r}, not in {unit!r}", url=url
+                )
+        return pl.DataFrame(
+            {"day": daily["time"], **{ours: daily[v[0]] for ours, v in VARIABLES.items()}},
+            schema={"day": pl.String, **dict.fromkeys(VARIABLES, pl.Float64)},
+            strict=False,
+        ).with_columns(pl.col("day").str.to_date("%Y-%m-%d"))

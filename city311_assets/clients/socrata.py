@@ -1,0 +1,269 @@
+"""One dataset of a Socrata portal (SODA 2.1): whole windows of rows, and counts.
+
+Without `$order` the service promises no order and pages repeat and lose rows, so windows are paged
+by key (`:id > last`) and compared with the portal's own count. A window is complete, or it is an
+error; it is never half.
+"""
+
+import json
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from city311_assets.clients.errors import (
+    IncompleteWindowError,
+    MalformedAnswerError,
+    MissingColumnsError,
+)
+from city311_assets.clients.http import Asker, Patience
+from city311_assets.feeds.feed import COMPUTED_REGION, ROW_ID, SYSTEM_COLUMNS, Feed
+
+# A quote inside a JSON string is escaped, so these bytes are always the key itself.
+ROW_ID_VALUE = re.compile(rb'":id"\s*:\s*"([^"]*)"')
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer of a window: its bytes, how many rows they hold, and the last row's `:id`."""
+
+    body: bytes
+    rows: int
+    last_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """All rows of a window, every value as text, and the instant (UTC) they were asked for.
+
+    `rows` has the columns `:id, :created_at, :updated_at`, the declared ones, and `extra`, a JSON
+    object of the undeclared ones (null where a row has none). `undeclared` names those columns.
+    `is_complete` is false for a source that knows only some of a day's records.
+    """
+
+    rows: pl.DataFrame
+    observed_until: datetime
+    undeclared: tuple[str, ...]
+    is_complete: bool = True
+
+
+class Socrata:
+    """Reads one feed's dataset. Close it, or use it as a context manager."""
+
+    def __init__(
+        self,
+        feed: Feed,
+        base_url: str,
+        *,
+        app_token: str | None = None,
+        page_size: int = 50_000,
+        patience: Patience | None = None,
+        keep_in: Path | None = None,
+    ) -> None:
+        self.feed, self.page_size = feed, page_size
+        headers = {"X-App-Token": app_token} if app_token else {}
+        self.asker = Asker(base_url, headers=headers, patience=patience, keep_in=keep_in)
+        self.resource = f"/resource/{feed.dataset}.json"
+
+    def __enter__(self) -> "Socrata":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.asker.close()
+
+    def columns(self) -> list[str]:
+        """Return the dataset's columns from its description, never from a page of rows.
+
+        Raises
+        ------
+        MissingColumnsError
+            A required column of the feed is gone.
+        """
+        path = f"/api/views/{self.feed.dataset}.json"
+        view = self.asker.json(path)
+        names = [str(column["fieldName"]) for column in view.get("columns", [])]
+        if gone := sorted(set(self.feed.required) - set(names)):
+            raise MissingColumnsError(
+                f"the dataset has lost the column {', '.join(gone)}; it now has "
+                f"{', '.join(sorted(names))}; mend feeds/{self.feed.name}.py",
+                url=f"{self.asker.base_url}{path}",
+            )
+        return names
+
+    def window(self, start: date, end: date) -> str:
+        """Return the condition for records opened from `start` up to, not including, `end`."""
+        opened = self.feed.opened
+        return f"{opened} >= '{start}T00:00:00' and {opened} < '{end}T00:00:00'"
+
+    def count(self, where: str) -> int:
+        """Return how many rows the portal says meet a condition."""
+        rows = self.asker.json(self.resource, {"$select": "count(*) as rows", "$where": where})
+        return int(rows[0]["rows"])
+
+    def counts_by_day(self, start: date, end: date) -> dict[date, int]:
+        """Return how many records the portal holds for each local day that has any."""
+        answer = self.asker.json(
+            self.resource,
+            {
+                "$select": f"date_trunc_ymd({self.feed.opened}) as day, count(*) as rows",
+                "$where": self.window(start, end),
+                "$group": "day",
+                "$order": "day",
+                "$limit": 50_000,
+            },
+        )
+        return {date.fromisoformat(row["day"][:10]): int(row["rows"]) for row in answer}
+
+    def records(self, start: date, end: date) -> Answer:
+        """Return every record opened from `start` up to, not including, `end`.
+
+        Raises
+        ------
+        IncompleteWindowError
+            Paged twice, by key and by offset, the rows still differ from the portal's count.
+        MissingColumnsError, RequestRefusedError, SourceUnavailableError, MalformedAnswerError
+        """
+        observed_until = datetime.now(UTC).replace(tzinfo=None)
+        names = self.columns()
+        where = self.window(start, end)
+        declared = self.feed.column_names
+        undeclared = tuple(
+            name
+            for name in names
+            if name not in declared and not name.startswith((COMPUTED_REGION, ":"))
+        )
+        for pages in (self._pages_by_key(where), self._pages_by_offset(where)):
+            with _files(page.body for page in pages) as files:
+                rows = self._parse(files, undeclared)
+            held, told = rows.select(pl.col(ROW_ID).n_unique()).item(), self.count(where)
+            if held == told == rows.height:
+                return Answer(rows, observed_until, undeclared)
+        raise IncompleteWindowError(
+            f"{rows.height} rows ({held} different) came for {start} up to {end}, but the portal "
+            f"counts {told}; nothing was written; try again when the dataset is not being reloaded",
+            url=f"{self.asker.base_url}{self.resource}",
+        )
+
+    def _pages_by_key(self, where: str) -> Iterator[Page]:
+        last: str | None = None
+        while True:
+            after = f" and {ROW_ID} > '{last}'" if last is not None else ""
+            page = self._page(f"({where}){after}", {})
+            yield page
+            # A server that ignores the key would answer the same page for ever.
+            if page.rows < self.page_size or page.last_id == last:
+                return
+            last = page.last_id
+
+    def _pages_by_offset(self, where: str) -> Iterator[Page]:
+        offset, last = 0, None
+        while True:
+            page = self._page(where, {"$offset": offset})
+            yield page
+            if page.rows < self.page_size or page.last_id == last:
+                return
+            offset, last = offset + page.rows, page.last_id
+
+    def _page(self, where: str, more: dict[str, int]) -> Page:
+        params = {"$select": ":*,*", "$where": where, "$order": ROW_ID, "$limit": self.page_size}
+        body = self.asker.body(self.resource, params | more)
+        ids = ROW_ID_VALUE.findall(body)
+        return Page(body, len(ids), ids[-1].decode() if ids else None)
+
+    def _parse(self, files: list[str], undeclared: tuple[str, ...]) -> pl.DataFrame:
+        """Read pages with every value as text; what the feed does not declare goes into `extra`."""
+        try:
+            return parse_pages(files, self.feed.column_names, undeclared)
+        except duckdb.Error as error:
+            raise MalformedAnswerError(
+                "a page is not a JSON array of objects",
+                url=f"{self.asker.base_url}{self.resource}",
+                said=str(error).splitlines()[0],
+            ) from error
+
+
+def parse_pages(
+    files: list[str], declared: Iterable[str], undeclared: Iterable[str] = ()
+) -> pl.DataFrame:
+    """Return the rows of JSON pages, every value as text, nested values as JSON text.
+
+    DuckDB's reader with stated columns takes the same time for every page and never guesses types.
+    """
+    names = [*SYSTEM_COLUMNS, *declared]
+    columns = dict.fromkeys([*names, *undeclared], "VARCHAR")
+    pairs = ", ".join(f"'{_quoted(name)}', {_identifier(name)}" for name in undeclared)
+    # A patch with an empty object leaves out keys whose value is null.
+    extra = f"nullif(json_merge_patch('{{}}', json_object({pairs}))::varchar, '{{}}')"
+    with duckdb.connect() as conn:
+        return conn.sql(
+            f"select {', '.join(map(_identifier, names))}, {extra if pairs else 'null'}::varchar "
+            "as extra from read_json($files, columns = "
+            f"{_struct(columns)}, format = 'array', maximum_object_size = 67108864)",
+            params={"files": files},
+        ).pl()
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "''")
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _struct(columns: dict[str, str]) -> str:
+    """Return a struct literal: DuckDB takes the columns of a reader as a constant only."""
+    return "{" + ", ".join(f"'{_quoted(n)}': '{t}'" for n, t in columns.items()) + "}"
+
+
+@contextmanager
+def _files(bodies: Iterable[bytes]) -> Iterator[list[str]]:
+    """Write pages to files for as long as they are read."""
+    with tempfile.TemporaryDirectory(prefix="city311-pages-") as folder:
+        files = []
+        for number, body in enumerate(bodies):
+            path = Path(folder) / f"{number:06}.json"
+            path.write_bytes(body)
+            files.append(str(path))
+        yield files
+
+
+class SocrataBoundaries:
+    """Reads a portal's boundary datasets as GeoJSON. Close it, or use it as a context manager."""
+
+    def __init__(
+        self, base_url: str, *, app_token: str | None = None, patience: Patience | None = None
+    ) -> None:
+        headers = {"X-App-Token": app_token} if app_token else {}
+        self.asker = Asker(base_url, headers=headers, patience=patience)
+
+    def __enter__(self) -> "SocrataBoundaries":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.asker.close()
+
+    def features(self, dataset: str) -> list[dict[str, object]]:
+        """Return the features of a dataset.
+
+        Raises
+        ------
+        MalformedAnswerError
+            The answer is not a GeoJSON feature collection, or has no feature.
+        """
+        path = f"/resource/{dataset}.geojson"
+        answer = self.asker.json(path, {"$limit": 5_000})
+        features = answer.get("features") if isinstance(answer, dict) else None
+        if not features:
+            raise MalformedAnswerError(
+                "the answer is not a GeoJSON feature collection with features",
+                url=f"{self.asker.base_url}{path}",
+                said=json.dumps(answer)[:200],
+            )
+        return features

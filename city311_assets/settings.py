@@ -1,0 +1,123 @@
+"""Every knob of the project: environment variables `CITY311_*`, or a `.env` file.
+
+What belongs here: a value an operator may want to change. What does not: anything that decides
+what a number means; that is a named constant beside the rule it belongs to.
+"""
+
+import os
+from datetime import UTC, date, datetime
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """The settings of one process; `settings()` reads them once."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CITY311_", env_file=".env", env_ignore_empty=True, extra="forbid", frozen=True
+    )
+
+    source: Literal["sample", "live"] = Field(
+        "sample", description="Where records come from: the embedded sample city, or the portals."
+    )
+    start_date: date = Field(
+        date(2025, 1, 1), description="First day the graph covers; the first of a month."
+    )
+    data_dir: Path = Field(
+        Path("data"), description="Folder of the DuckDB files, photos and DAGSTER_HOME."
+    )
+    dagster_home: Path | None = Field(
+        None,
+        validation_alias=AliasChoices("CITY311_DAGSTER_HOME", "DAGSTER_HOME"),
+        description="Folder with dagster.yaml; default: dagster/ in the data folder.",
+    )
+
+    portal_url: str = Field(
+        "https://{portal}",
+        description="Base URL of a Socrata portal; {portal} stands for the feed's host name.",
+    )
+    socrata_app_token: SecretStr | None = Field(
+        None, description="App token sent as X-App-Token; the portals answer without one, slower."
+    )
+    socrata_page_size: int = Field(50_000, ge=1, le=50_000, description="Rows per page.")
+    weather_archive_url: str = Field(
+        "https://archive-api.open-meteo.com", description="Base URL of the Open-Meteo archive."
+    )
+    weather_forecast_url: str = Field(
+        "https://api.open-meteo.com", description="Base URL of the Open-Meteo forecast."
+    )
+    weather_archive_lag_days: int = Field(
+        5, ge=0, description="Days until archive weather counts as known."
+    )
+    http_timeout_seconds: float = Field(60.0, gt=0, description="Longest wait for one answer.")
+    http_attempts: int = Field(
+        6, ge=1, description="Tries before an unavailable service fails the run."
+    )
+    http_longest_wait_seconds: float = Field(
+        120.0,
+        gt=0,
+        description="Longest pause between two tries, also when the service asks for more.",
+    )
+    raw_pages_dir: Path | None = Field(
+        None, description="Folder to keep every answered page in, gzipped; default: not kept."
+    )
+
+    lock_timeout_seconds: float = Field(
+        600.0, gt=0, description="Longest wait for another run's statements on the warehouse."
+    )
+
+    sample_seed: int = Field(311, description="Seed of the sample city.")
+    sample_records_per_day: int = Field(
+        400, ge=1, le=100_000, description="About how many records a day each sample feed has."
+    )
+    sample_now: datetime | None = Field(
+        None, description="The sample city's clock, UTC; default: the real one."
+    )
+
+    @field_validator("start_date")
+    @classmethod
+    def first_of_a_month(cls, value: date) -> date:
+        """Refuse a start inside a month: monthly slices would be cut."""
+        if value.day != 1:
+            raise ValueError(
+                f"CITY311_START_DATE is {value}; it must be the first of a month, "
+                f"for example {value.replace(day=1)}"
+            )
+        return value
+
+    @field_validator("sample_now")
+    @classmethod
+    def in_utc(cls, value: datetime | None) -> datetime | None:
+        """Read a clock without a zone as UTC."""
+        return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
+
+    @property
+    def warehouse_path(self) -> Path:
+        """The file that runs write; readers open `snapshot_path`."""
+        return self.data_dir / "warehouse" / "warehouse.duckdb"
+
+    @property
+    def snapshot_path(self) -> Path:
+        """The published copy for notebooks, the console and anybody's `duckdb` shell."""
+        return self.data_dir / "city311.duckdb"
+
+    @property
+    def dagster_home_path(self) -> Path:
+        """Dagster's own folder, absolute as Dagster wants it."""
+        return (self.dagster_home or self.data_dir / "dagster").absolute()
+
+
+@cache
+def settings() -> Settings:
+    """Return this process's settings, read once from the environment and `.env`."""
+    return Settings()
+
+
+def unknown_variables() -> list[str]:
+    """Return the CITY311_* variables of the environment that are no setting: typing errors."""
+    known = {f"CITY311_{name.upper()}" for name in Settings.model_fields}
+    return sorted(n for n in os.environ if n.startswith("CITY311_") and n.upper() not in known)

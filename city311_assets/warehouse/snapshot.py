@@ -1,0 +1,140 @@
+"""The published copy: what notebooks, the console and anybody's `duckdb` shell open.
+
+The warehouse file is copied under its lock, finished outside (views, comments, working tables
+dropped) and renamed into place: a reader sees the old file or the new one, never half, and an open
+reader keeps the old one for as long as it likes.
+"""
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+
+import duckdb
+
+from city311_assets.warehouse.resource import CONNECTION, Session, Warehouse
+from city311_assets.warehouse.tables.registry import TABLES
+from city311_assets.warehouse.tables.table import Table
+
+PUBLICATIONS = (
+    "create or replace table meta.publications as select $version::varchar as data_version, "
+    "$published_at::timestamp as published_at, $in_flight::varchar[] as slices_in_flight"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """One publication: the version, when it was made, and whether there was anything new."""
+
+    data_version: str | None
+    published_at: datetime | None
+    is_new: bool
+
+
+def published(path: Path) -> Publication | None:
+    """Return what a published file says of itself; None where there is none to read."""
+    if not path.exists():
+        return None
+    try:
+        with duckdb.connect(str(path), read_only=True, config=CONNECTION) as conn:
+            row = conn.sql("select data_version, published_at from meta.publications").fetchone()
+    except (duckdb.IOException, duckdb.CatalogException):
+        return None
+    return Publication(row[0], row[1], is_new=False) if row else None
+
+
+def publish(
+    warehouse: Warehouse,
+    path: Path,
+    slices_in_flight: Sequence[str] = (),
+    tables: Iterable[Table] = TABLES,
+) -> Publication:
+    """Publish the warehouse to `path`, unless the published file is of the same version.
+
+    `slices_in_flight` names what was being written meanwhile, for `meta.publications`.
+    """
+    old = published(path)
+    if old and old.data_version == warehouse.data_version:
+        return old
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".publishing-", dir=path.parent) as folder:
+        copy = Path(folder) / path.name
+        with warehouse.door():
+            version = warehouse.data_version
+            warehouse.settle()
+            if warehouse.path.exists():
+                shutil.copyfile(warehouse.path, copy)
+        now = datetime.now(UTC).replace(tzinfo=None)
+        _finish(copy, tuple(tables), version, now, slices_in_flight)
+        os.replace(copy, path)
+        _sync(path.parent)
+    return Publication(version, now, is_new=True)
+
+
+def _finish(
+    copy: Path,
+    tables: Sequence[Table],
+    version: str | None,
+    now: datetime,
+    slices_in_flight: Sequence[str],
+) -> None:
+    """Make a copy what readers expect: every published table, views, macros and comments."""
+    with duckdb.connect(str(copy), config=CONNECTION) as conn:
+        session = Session(conn)
+        for table in tables:
+            if table.is_published:
+                session.prepare(table)
+                _comment(conn, table)
+            else:
+                conn.execute(f"drop table if exists {table}")
+        conn.execute(sql("macros"))
+        for comment, statement in _views():
+            conn.execute(statement)
+            name = statement.split(" view ", 1)[1].split(maxsplit=1)[0]
+            conn.execute(f"comment on view {name} is {_literal(comment)}")
+        conn.execute("create schema if not exists meta")
+        conn.execute(
+            PUBLICATIONS,
+            {"version": version, "published_at": now, "in_flight": list(slices_in_flight)},
+        )
+        conn.execute("checkpoint")
+    with copy.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def sql(name: str) -> str:
+    """Return the text of a `.sql` file beside this module."""
+    return files("city311_assets.warehouse").joinpath(f"{name}.sql").read_text("utf-8")
+
+
+def _views() -> list[tuple[str, str]]:
+    """Return each view's comment and statement."""
+    found = re.findall(r"((?:^-- .*\n)+)(create or replace view .*?;)", sql("views"), re.M | re.S)
+    return [
+        (" ".join(line.removeprefix("-- ") for line in comment.splitlines()), statement)
+        for comment, statement in found
+    ]
+
+
+def _comment(conn: duckdb.DuckDBPyConnection, table: Table) -> None:
+    conn.execute(f"comment on table {table} is {_literal(f'One row per {table.one_row_per}.')}")
+    for column in table.columns:
+        conn.execute(f'comment on column {table}."{column.name}" is {_literal(column.doc)}')
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _sync(folder: Path) -> None:
+    """Make a rename outlive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,177 @@
+"""The columns of bronze: records as the portals publish them, as text, and what surrounds them."""
+
+from city311_assets.feeds.feed import Feed
+from city311_assets.feeds.registry import FEEDS
+from city311_assets.warehouse.tables.table import Column, Table
+
+FEED = Column("feed", "VARCHAR", "Name of the feed.", nullable=False)
+CITY = Column("city", "VARCHAR", "Name of the city.", nullable=False)
+DAY = Column("day", "DATE", "City-local day on which the record was opened.", nullable=False)
+RECORD_ID = Column("record_id", "VARCHAR", "The portal's own number of the record.", nullable=False)
+FETCHED_AT = Column(
+    "fetched_at", "TIMESTAMP", "When the row was written here, UTC.", False, is_provenance=True
+)
+OBSERVED_UNTIL = Column(
+    "observed_until",
+    "TIMESTAMP",
+    "When the portal was asked, or the newest change a file knows of, UTC; "
+    "nothing later can be in the row.",
+    False,
+    is_provenance=True,
+)
+
+
+def records(feed: Feed) -> Table:
+    """Return one feed's bronze table: its source columns as text, beside where they are from."""
+    return Table(
+        layer="bronze",
+        name=feed.name,
+        one_row_per=f"row of {feed.city.portal}/{feed.dataset} ({feed.title})",
+        columns=(
+            FEED,
+            DAY,
+            Column("row_id", "VARCHAR", "The portal's row (`:id`), or the file's.", nullable=False),
+            Column(
+                "record_id",
+                "VARCHAR",
+                "The portal's own number of the record, trimmed; null where the row has none.",
+            ),
+            Column(
+                "row_created_at",
+                "VARCHAR",
+                "The portal's `:created_at`, UTC text; null from files.",
+            ),
+            Column(
+                "row_updated_at",
+                "VARCHAR",
+                "The portal's `:updated_at`, UTC text; null from files.",
+            ),
+            *(
+                Column(column.name, "VARCHAR", f"{column.doc} As published, text.")
+                for column in feed.columns
+            ),
+            Column(
+                "extra",
+                "VARCHAR",
+                "JSON object of published columns that the feed does not declare; null if none.",
+            ),
+            Column(
+                "fetched_from",
+                "VARCHAR",
+                "`portal`, `sample` or the name of an imported file.",
+                nullable=False,
+                is_provenance=True,
+            ),
+            OBSERVED_UNTIL,
+            FETCHED_AT,
+        ),
+        unique=("feed", "day", "row_id"),
+    )
+
+
+RECORDS: dict[str, Table] = {name: records(feed) for name, feed in FEEDS.items()}
+
+WITHDRAWN_RECORDS = Table(
+    layer="bronze",
+    name="withdrawn_records",
+    one_row_per="record that a slice held and the portal no longer returns for that day",
+    columns=(
+        FEED,
+        DAY,
+        RECORD_ID,
+        Column(
+            "last_seen_at",
+            "TIMESTAMP",
+            "When the portal last returned it for this day, UTC.",
+            False,
+            is_provenance=True,
+        ),
+        Column(
+            "gone_at",
+            "TIMESTAMP",
+            "When the portal first did not, UTC.",
+            False,
+            is_provenance=True,
+        ),
+        Column(
+            "moved_to_day",
+            "DATE",
+            "Day under which the portal returns the record now; null if under none known here.",
+        ),
+        Column("row", "VARCHAR", "The bronze row as it was, JSON.", nullable=False),
+    ),
+    unique=("feed", "day", "record_id"),
+)
+
+WEATHER = Table(
+    layer="bronze",
+    name="weather",
+    one_row_per="city-local day, as the Open-Meteo archive answered",
+    columns=(
+        CITY,
+        Column("day", "DATE", "City-local day of the weather.", nullable=False),
+        Column("temperature_min_c", "DOUBLE", "Lowest air temperature, °C; null if not known yet."),
+        Column(
+            "temperature_max_c", "DOUBLE", "Highest air temperature, °C; null if not known yet."
+        ),
+        Column("precipitation_mm", "DOUBLE", "Rain and melted snow, mm; null if not known yet."),
+        Column("snowfall_cm", "DOUBLE", "Snowfall, cm; null if not known yet."),
+        Column(
+            "fetched_from", "VARCHAR", "`portal` or `sample`.", nullable=False, is_provenance=True
+        ),
+        FETCHED_AT,
+    ),
+    unique=("city", "day"),
+    scope="city",
+)
+
+WEATHER_FORECASTS = Table(
+    layer="bronze",
+    name="weather_forecasts",
+    one_row_per="issued forecast and the day it is for",
+    columns=(
+        CITY,
+        Column(
+            "day",
+            "DATE",
+            "Newest complete city-local day when the forecast was issued.",
+            nullable=False,
+        ),
+        Column("forecast_day", "DATE", "City-local day the forecast is for.", nullable=False),
+        Column("temperature_min_c", "DOUBLE", "Lowest air temperature, °C; null if not forecast."),
+        Column("temperature_max_c", "DOUBLE", "Highest air temperature, °C; null if not forecast."),
+        Column("precipitation_mm", "DOUBLE", "Rain and melted snow, mm; null if not forecast."),
+        Column("snowfall_cm", "DOUBLE", "Snowfall, cm; null if not forecast."),
+        Column("issued_at", "TIMESTAMP", "When the forecast was asked for, UTC.", nullable=False),
+        Column(
+            "fetched_from", "VARCHAR", "`portal` or `sample`.", nullable=False, is_provenance=True
+        ),
+        FETCHED_AT,
+    ),
+    unique=("city", "day", "forecast_day"),
+    scope="city",
+)
+
+BOUNDARIES = Table(
+    layer="bronze",
+    name="boundaries",
+    one_row_per="published area of a city",
+    columns=(
+        CITY,
+        Column("areas", "VARCHAR", "What the areas are: neighborhood, district, ward.", False),
+        Column("area", "VARCHAR", "Name of the area.", nullable=False),
+        Column("code", "VARCHAR", "The area's number; null where the portal gives none."),
+        Column("part", "INTEGER", "Counts features of the same name from 0.", nullable=False),
+        Column(
+            "geometry", "VARCHAR", "GeoJSON geometry, longitude before latitude.", nullable=False
+        ),
+        Column("dataset", "VARCHAR", "The portal's dataset.", nullable=False),
+        Column(
+            "fetched_from", "VARCHAR", "`portal` or `sample`.", nullable=False, is_provenance=True
+        ),
+        FETCHED_AT,
+    ),
+    unique=("city", "areas", "area", "part"),
+    scope="city",
+    period=None,
+)

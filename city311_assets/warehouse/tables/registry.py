@@ -1,0 +1,16 @@
+"""Every table of the warehouse, in the order of the layers."""
+
+from city311_assets.warehouse.tables import bronze, silver
+from city311_assets.warehouse.tables.table import Table
+
+TABLES: tuple[Table, ...] = (
+    *bronze.RECORDS.values(),
+    bronze.WITHDRAWN_RECORDS,
+    bronze.WEATHER,
+    bronze.WEATHER_FORECASTS,
+    bronze.BOUNDARIES,
+    silver.REQUESTS,
+    silver.INCIDENTS,
+    silver.REJECTED_RECORDS,
+    silver.WEATHER_DAYS,
+)

@@ -1,0 +1,44 @@
+-- Convenience views of the published file. Each begins with a comment that the file keeps.
+
+-- Requests that ask for work: administrative calls left out.
+create or replace view requests as
+from silver.requests where not is_administrative;
+
+-- Requests not closed when they were last observed, with their age then, in hours.
+create or replace view open_requests as
+select *, date_diff('minute', opened_at_utc, observed_until) / 60 as hours_open
+from silver.requests where hours_to_close_reason in ('open', 'closed_after_observed');
+
+-- Reported crimes.
+create or replace view incidents as
+from silver.incidents;
+
+-- Best known weather of each city-local day.
+create or replace view weather as
+from silver.weather_days;
+
+-- Records, points and rows set aside, by feed and day; is_sample says the records are made up.
+create or replace view records_per_day as
+with counted as (
+    select feed, day, count(*) as records, count(cell) as with_point, 0 as set_aside,
+        bool_or(origin = 'sample') as is_sample
+    from silver.requests group by feed, day
+    union all
+    select feed, day, count(*), count(cell), 0, bool_or(origin = 'sample')
+    from silver.incidents group by feed, day
+    union all
+    select feed, day, 0, 0, count(*), null from silver.rejected_records group by feed, day
+)
+select feed, day, sum(records)::bigint as records, sum(with_point)::bigint as with_point,
+    sum(set_aside)::bigint as set_aside, bool_or(is_sample) as is_sample
+from counted group by feed, day;
+
+-- Rows set aside, by feed and reason.
+create or replace view set_aside as
+select feed, reason, count(*) as records, min(day) as first_day, max(day) as last_day
+from silver.rejected_records group by feed, reason;
+
+-- Records withdrawn by the portal or moved to another day, by feed.
+create or replace view withdrawals as
+select feed, count(*) as records, count(moved_to_day) as moved, max(gone_at) as newest
+from bronze.withdrawn_records group by feed;

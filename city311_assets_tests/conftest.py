@@ -1,0 +1,62 @@
+"""What every test stands on: no network but loopback, no settings but these, real DuckDB files."""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+for name in [name for name in os.environ if name.startswith("CITY311_")]:
+    if not name.startswith("CITY311_TEST_"):
+        del os.environ[name]
+# The real extracts begin in 2000; partitions are read from the settings when modules are imported.
+os.environ["CITY311_START_DATE"] = "2000-01-01"
+
+from city311_assets.settings import Settings, settings
+from city311_assets.warehouse.resource import Warehouse
+
+# A developer's own .env is not what is tested.
+Settings.model_config["env_file"] = None
+
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_network_but_loopback() -> Iterator[None]:
+    """Refuse any connection that would leave this machine."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: object) -> None:
+        is_inet = self.family in {socket.AF_INET, socket.AF_INET6}
+        if is_inet and (not isinstance(address, tuple) or address[0] not in LOOPBACK):
+            raise PermissionError(f"a test wanted to connect to {address}")
+        connect(self, address)  # pyright: ignore[reportArgumentType]
+
+    socket.socket.connect = guarded
+    yield
+    socket.socket.connect = connect
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Warehouse:
+    """An empty warehouse in a file of its own."""
+    return Warehouse(database=str(tmp_path / "warehouse" / "warehouse.duckdb"))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real public extracts; skips where it is absent."""
+    default = Path(__file__).parents[2] / "shared" / "data" / "real"
+    folder = Path(os.environ.get("CITY311_TEST_REAL_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"no real extracts in {folder}; set CITY311_TEST_REAL_DATA to their folder")
+    return folder
+
+
+@pytest.fixture
+def fresh_settings() -> Iterator[None]:
+    """Read the settings anew within the test, and once more after it."""
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
