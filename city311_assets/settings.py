@@ -22,60 +22,71 @@ class Settings(BaseSettings):
     )
 
     source: Literal["sample", "live"] = Field(
-        "sample", description="Where records come from: the embedded sample city, or the portals."
+        default="sample",
+        description="Where records come from: the embedded sample city, or the portals.",
     )
     start_date: date = Field(
-        date(2025, 1, 1), description="First day the graph covers; the first of a month."
+        default=date(2025, 1, 1), description="First day the graph covers; the first of a month."
     )
     data_dir: Path = Field(
-        Path("data"), description="Folder of the DuckDB files, photos and DAGSTER_HOME."
+        default=Path("data"), description="Folder of the DuckDB files, photos and DAGSTER_HOME."
     )
     dagster_home: Path | None = Field(
-        None,
+        default=None,
         validation_alias=AliasChoices("CITY311_DAGSTER_HOME", "DAGSTER_HOME"),
         description="Folder with dagster.yaml; default: dagster/ in the data folder.",
     )
 
     portal_url: str = Field(
-        "https://{portal}",
+        default="https://{portal}",
         description="Base URL of a Socrata portal; {portal} stands for the feed's host name.",
     )
     socrata_app_token: SecretStr | None = Field(
-        None, description="App token sent as X-App-Token; the portals answer without one, slower."
+        default=None,
+        description="App token sent as X-App-Token; the portals answer without one, slower.",
     )
-    socrata_page_size: int = Field(50_000, ge=1, le=50_000, description="Rows per page.")
+    socrata_page_size: int = Field(default=50_000, ge=1, le=50_000, description="Rows per page.")
     weather_archive_url: str = Field(
-        "https://archive-api.open-meteo.com", description="Base URL of the Open-Meteo archive."
+        default="https://archive-api.open-meteo.com",
+        description="Base URL of the Open-Meteo archive.",
     )
     weather_forecast_url: str = Field(
-        "https://api.open-meteo.com", description="Base URL of the Open-Meteo forecast."
+        default="https://api.open-meteo.com", description="Base URL of the Open-Meteo forecast."
     )
     weather_archive_lag_days: int = Field(
-        5, ge=0, description="Days until archive weather counts as known."
+        default=5, ge=0, description="Days until archive weather counts as known."
     )
-    http_timeout_seconds: float = Field(60.0, gt=0, description="Longest wait for one answer.")
+    http_timeout_seconds: float = Field(
+        default=60.0, gt=0, description="Longest wait for one answer."
+    )
     http_attempts: int = Field(
-        6, ge=1, description="Tries before an unavailable service fails the run."
+        default=6, ge=1, description="Tries before an unavailable service fails the run."
     )
     http_longest_wait_seconds: float = Field(
-        120.0,
+        default=120.0,
         gt=0,
         description="Longest pause between two tries, also when the service asks for more.",
     )
     raw_pages_dir: Path | None = Field(
-        None, description="Folder to keep every answered page in, gzipped; default: not kept."
+        default=None,
+        description="Folder to keep every answered page in, gzipped; default: not kept.",
     )
 
     lock_timeout_seconds: float = Field(
-        600.0, gt=0, description="Longest wait for another run's statements on the warehouse."
+        default=600.0,
+        gt=0,
+        description="Longest wait for another run's statements on the warehouse.",
     )
 
-    sample_seed: int = Field(311, description="Seed of the sample city.")
+    sample_seed: int = Field(default=311, description="Seed of the sample city.")
     sample_records_per_day: int = Field(
-        400, ge=1, le=100_000, description="About how many records a day each sample feed has."
+        default=400,
+        ge=1,
+        le=100_000,
+        description="About how many records a day each sample feed has.",
     )
     sample_now: datetime | None = Field(
-        None, description="The sample city's clock, UTC; default: the real one."
+        default=None, description="The sample city's clock, UTC; default: the real one."
     )
 
     @field_validator("start_date")

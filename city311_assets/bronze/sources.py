@@ -19,7 +19,7 @@ from city311_assets.clients.portal_export import PortalExport
 from city311_assets.clients.socrata import Answer, Socrata, SocrataBoundaries
 from city311_assets.feeds.feed import City, Feed
 from city311_assets.feeds.registry import feed_named
-from city311_assets.settings import Settings
+from city311_assets.settings import Settings, settings
 from city311_assets.warehouse.resource import Session
 from city311_assets.warehouse.tables.table import Table
 
@@ -169,8 +169,8 @@ def refuse_mixed_origins(session: Session, table: Table, origin: str) -> None:
     if not held.is_empty():
         kinds = ("sample", "real") if is_sample else ("real", "sample")
         raise MixedOriginsError(
-            f"{table} holds {kinds[1]} rows and this run brings {kinds[0]} ones; a warehouse has one "
-            "or the other. Set CITY311_SOURCE to what it holds, or point CITY311_DATA_DIR at "
+            f"{table} holds {kinds[1]} rows and this run brings {kinds[0]} ones; a warehouse has "
+            "one or the other. Set CITY311_SOURCE to what it holds, or point CITY311_DATA_DIR at "
             "another folder (`make clean` empties this one)"
         )
 
@@ -178,7 +178,10 @@ def refuse_mixed_origins(session: Session, table: Table, origin: str) -> None:
 def _sample_city() -> str:
     from city311_assets.sample_city.server import running  # noqa: PLC0415 - only where it is used
 
-    return running()
+    said = settings()
+    return running(
+        said.sample_seed, said.sample_records_per_day, said.sample_now, said.start_date
+    ).url
 
 
 def day_counts(counts: Mapping[date, int]) -> pl.DataFrame:

@@ -25,8 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Bring a city's open 311 and crime feeds into DuckDB.\n\n"
     "Dagster's own commands (`dagster dev`, `dg launch`, `dg list defs`) work on the same graph; "
-    "this one adds date ranges through the whole graph, imports of downloaded files, a check-up and "
-    "publication. Settings are environment variables CITY311_*, or lines of a .env file: "
+    "this one adds date ranges through the whole graph, imports of downloaded files, a check-up "
+    "and publication. Settings are environment variables CITY311_*, or lines of a .env file: "
     "see .env.example.",
 )
 out = Console(highlight=False, soft_wrap=True)
@@ -176,6 +176,26 @@ def doctor(
         mark = "[green]ok  [/green]" if finding.is_good else "[red]look[/red]"
         out.print(f"{mark} {escape(finding.subject)}: {escape(finding.seen)}")
     raise typer.Exit(0 if is_good else FAILED)
+
+
+@app.command()
+def demo() -> None:
+    """Bring two months of the sample city through the whole graph, and say what there is.
+
+    Needs no network and no keys. Exit code: 0 all is well; 1 a run failed; 2 the source is live.
+    """
+    from city311_assets.cli.demo import demo_range, tell
+    from city311_assets.cli.runs import plan
+    from city311_assets.definitions import defs
+    from city311_assets.partitions import Slice
+
+    if settings().source != "sample":
+        raise _fail("the demo shows the sample city, and CITY311_SOURCE is not sample")
+    first, last = demo_range()
+    out.print(f"The sample city, {first} to {last}:")
+    part = Slice("all", first, date.fromordinal(last.toordinal() + 1))
+    _run_and_report(plan("*", defs, list(part.days)), defs)
+    tell(settings(), out)
 
 
 def _run_and_report(steps: "Sequence[Step]", defs: "dg.Definitions") -> None:

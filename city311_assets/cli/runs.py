@@ -146,19 +146,22 @@ def execute(
                 )
             _add(outcome, step, result)
             outcome.seconds = time.monotonic() - started
-            per_minute = outcome.days / outcome.seconds * SECONDS_PER_MINUTE
+            per_minute = outcome.days / max(outcome.seconds, 1e-9) * SECONDS_PER_MINUTE
             progress.update(
                 task,
                 advance=step.days or (1 if total == len(steps) else 0),
                 rate=f"{per_minute:,.0f} days/min" if outcome.days else "",
             )
             if not console.is_terminal:
-                left = outcome.seconds / max(outcome.days, 1) * (total - outcome.days)
+                left = (total - outcome.days) * outcome.seconds / max(outcome.days, 1)
                 console.print(
-                    f"{step.label}: {'done' if result.success else 'FAILED'}, "
-                    f"{outcome.days}/{total} days, {outcome.seconds:.0f} s, "
-                    f"about {left:.0f} s left",
-                    highlight=False,
+                    f"{step.label}: {'done' if result.success else 'FAILED'}"
+                    + (
+                        f", {outcome.days}/{total} days, {per_minute:,.0f} days/min, "
+                        f"about {left:.0f} s left"
+                        if outcome.days
+                        else ""
+                    )
                 )
     return outcome
 

@@ -29,7 +29,9 @@ class Areas:
         is_known = (latitude.is_not_null() & longitude.is_not_null()).to_numpy()
         found = np.full(len(latitude), len(self.names))
         if self.names and is_known.any():
-            points = shapely.points(longitude.to_numpy()[is_known], latitude.to_numpy()[is_known])
+            points = np.asarray(
+                shapely.points(longitude.to_numpy()[is_known], latitude.to_numpy()[is_known])
+            )
             point, area = self.tree.query(points, predicate="intersects")
             by_name = np.argsort(np.argsort(np.array(self.names), kind="stable"), kind="stable")
             first = np.full(len(points), len(self.names))

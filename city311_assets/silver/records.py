@@ -42,7 +42,7 @@ class Sorted:
 
 
 def newest_versions(raw: pl.DataFrame, feed: Feed) -> Sorted:
-    """Keep each record's newest row of a day; set aside what is older, nameless, untimed or unkinded.
+    """Keep each record's newest row of a day; set aside the older, nameless, untimed and untyped.
 
     Newest is what the portal changed last (`:updated_at`), then what the record says of itself,
     then the higher row number. `accepted` has bronze's columns; `rejected` the table's.

@@ -11,7 +11,7 @@ from city311_assets.warehouse.tables.table import Table
 
 
 def unaccounted_for(feed: Feed, table: Table) -> str:
-    """Return the query for days whose bronze rows are not exactly silver's and the rejected ones."""
+    """Return the query for days whose bronze rows are not just silver's and the rejected ones."""
     raw = RECORDS[feed.name]
     return f"""
         select day, sum(bronze)::bigint as bronze, sum(silver)::bigint as silver,

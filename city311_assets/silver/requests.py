@@ -67,7 +67,7 @@ def closings(
 
 
 def is_administrative(kind: pl.Expr, hours: pl.Expr, feed: Feed) -> pl.Expr:
-    """Return whether requests ask for no work: by kind, or closed in the second they were opened."""
+    """Return whether requests ask for no work: by kind, or closed in their second of opening."""
     kinds = {normalized(one) for one in feed.administrative_kinds}
     by_kind = per_kind(kind, lambda one: normalized(one) in kinds, pl.Boolean)
     return by_kind | (hours == 0).fill_null(value=False)

@@ -1,7 +1,7 @@
 """Silver weather days: the best known weather of a city's local day, and what stresses pipes.
 
-The look-back (14 days) is read by SQL from bronze; it is no partition mapping. A day whose look-back
-was fetched later is mended by materializing it again.
+The look-back (14 days) is read by SQL from bronze; it is no partition mapping. A day whose
+look-back was fetched later is mended by materializing it again.
 """
 
 from datetime import timedelta

@@ -32,5 +32,5 @@ class WarehouseBusyError(TimeoutError):
     def __init__(self, path: Path, seconds: float, detail: str = "") -> None:
         super().__init__(
             f"{path} was held by another process for more than {seconds:g} s. Readers should open "
-            f"the published copy, not this file; `city311 doctor` says who holds it. {detail}".strip()
+            f"the published copy, not this file; `city311 doctor` says who has it. {detail}".strip()
         )

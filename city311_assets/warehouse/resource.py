@@ -28,7 +28,10 @@ from city311_assets.warehouse.errors import (
 from city311_assets.warehouse.tables.table import Table
 
 # Nothing is fetched behind the user's back; a missing extension is an error, not a download.
-CONNECTION = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+CONNECTION: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+}
 PARAMETER = re.compile(r"\$([a-z_]+)")
 CULPRITS_SHOWN = 5
 # A file of which more than this is free is rewritten, unless it is small anyhow.

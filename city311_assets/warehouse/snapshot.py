@@ -6,10 +6,9 @@ reader keeps the old one for as long as it likes.
 """
 
 import os
-import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -42,7 +41,9 @@ def published(path: Path) -> Publication | None:
         return None
     try:
         with duckdb.connect(str(path), read_only=True, config=CONNECTION) as conn:
-            row = conn.sql("select data_version, published_at from meta.publications").fetchone()
+            row = conn.execute(
+                "select data_version, published_at from meta.publications"
+            ).fetchone()
     except (duckdb.IOException, duckdb.CatalogException):
         return None
     return Publication(row[0], row[1], is_new=False) if row else None
@@ -71,7 +72,7 @@ def publish(
                 shutil.copyfile(warehouse.path, copy)
         now = datetime.now(UTC).replace(tzinfo=None)
         _finish(copy, tuple(tables), version, now, slices_in_flight)
-        os.replace(copy, path)
+        copy.replace(path)
         _sync(path.parent)
     return Publication(version, now, is_new=True)
 
@@ -112,13 +113,14 @@ def sql(name: str) -> str:
     return files("city311_assets.warehouse").joinpath(f"{name}.sql").read_text("utf-8")
 
 
-def _views() -> list[tuple[str, str]]:
-    """Return each view's comment and statement."""
-    found = re.findall(r"((?:^-- .*\n)+)(create or replace view .*?;)", sql("views"), re.M | re.S)
-    return [
-        (" ".join(line.removeprefix("-- ") for line in comment.splitlines()), statement)
-        for comment, statement in found
-    ]
+def _views() -> Iterator[tuple[str, str]]:
+    """Return each view's comment and statement: blocks of lines with an empty one between."""
+    for block in sql("views").split("\n\n"):
+        lines = block.strip().splitlines()
+        comment = " ".join(line.removeprefix("-- ") for line in lines if line.startswith("--"))
+        statement = "\n".join(line for line in lines if not line.startswith("--"))
+        if statement:
+            yield comment, statement
 
 
 def _comment(conn: duckdb.DuckDBPyConnection, table: Table) -> None:

@@ -1,0 +1,57 @@
+# Every target works in .venv, which the first one creates.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+export DAGSTER_HOME ?= $(CURDIR)/data/dagster
+
+.PHONY: help demo test check trials dev bench clean docs lock
+help:
+	@echo "make demo    the sample city through the whole graph, offline, in minutes"
+	@echo "make test    every check and every test"
+	@echo "make check   format, lint, types, import rules, definitions, docs in step"
+	@echo "make dev     the Dagster UI on http://127.0.0.1:3000, with schedules and sensors"
+	@echo "make trials  the long tests; writes docs/trials.md"
+	@echo "make bench   the measurements; writes docs/benchmarks.md"
+	@echo "make docs    the data dictionary, from the declared tables"
+	@echo "make lock    constraints.txt, from pyproject.toml"
+	@echo "make clean   everything that was made in data/"
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c "import sys; sys.exit('Python 3.11 or newer is needed, this is ' + sys.version if sys.version_info < (3, 11) else 0)"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable . --group dev
+	touch $(READY)
+
+demo: $(READY)
+	$(BIN)/city311 demo
+
+dev: $(READY)
+	$(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port 3000
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+	$(BIN)/dg check defs
+	$(BIN)/python docs/generate.py --check
+
+test: check
+	$(BIN)/python -m pytest --numprocesses 2
+
+trials: $(READY)
+	$(BIN)/python -m pytest -m trial --trials-report docs/trials.md
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+docs: $(READY)
+	$(BIN)/python docs/generate.py
+
+lock: $(READY)
+	$(BIN)/uv pip compile pyproject.toml --group dev --extra methods --universal --python-version 3.11 --upgrade --no-emit-index-url --no-annotate --quiet --output-file constraints.txt
+
+clean:
+	find data -mindepth 1 -maxdepth 1 ! -name README.md ! -name dagster ! -name warehouse -exec rm -rf {} +
+	find data/dagster data/warehouse -mindepth 1 -maxdepth 1 ! -name dagster.yaml ! -name README.md -exec rm -rf {} +
