@@ -15,6 +15,7 @@ os.environ["CITY311_START_DATE"] = "2000-01-01"
 
 from city311_assets.settings import Settings, settings
 from city311_assets.warehouse.resource import Warehouse
+from city311_assets_tests.portals import Portals, portals
 
 # A developer's own .env is not what is tested.
 Settings.model_config["env_file"] = None
@@ -60,3 +61,17 @@ def fresh_settings() -> Iterator[None]:
     settings.cache_clear()
     yield
     settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def served_portals() -> Iterator[Portals]:
+    """One loopback server for all tests of a process."""
+    with portals() as served:
+        yield served
+
+
+@pytest.fixture
+def portal(served_portals: Portals) -> Portals:
+    """Portals on loopback, empty until the test publishes rows."""
+    served_portals.empty()
+    return served_portals

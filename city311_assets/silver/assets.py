@@ -91,14 +91,27 @@ def common_checks(feed: Feed, table: Table) -> list[Checked]:
     ]
 
 
+def write(
+    warehouse: Warehouse, feed: Feed, table: Table, rows_of: Rows, part: Slice
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Make a slice of silver from bronze; return its rows and those set aside."""
+    raw = RECORDS[feed.name]
+    bronze = warehouse.read(f"from {raw} where {raw.where}", part, [raw])
+    boundaries = warehouse.read(NEIGHBORHOODS, {"city": feed.city.name}, [BOUNDARIES])
+    found = newest_versions(bronze, feed)
+    rows = rows_of(found.accepted, feed, Areas.of(boundaries))
+    with warehouse.transaction() as session:
+        session.replace(table, rows, part)
+        session.replace(REJECTED_RECORDS, found.rejected, part)
+    return rows, found.rejected
+
+
 def record_assets(
     feed: Feed, table: Table, rows_of: Rows, description: str, more_checks: Sequence[Checked] = ()
 ) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
     """Declare a feed's silver records and rejected records, with their checks."""
-    raw, city = RECORDS[feed.name], feed.city
     key, rejected_key = table.key(feed.name), REJECTED_RECORDS.key(feed.name)
-    sources = [raw.key(feed.name), BOUNDARIES.key(city.name)]
-    stored = f"from {raw} where {raw.where}"
+    sources = [RECORDS[feed.name].key(feed.name), BOUNDARIES.key(feed.city.name)]
 
     @dg.multi_asset(
         name=f"silver_{feed.name}",
@@ -127,17 +140,11 @@ def record_assets(
     ) -> tuple[dg.MaterializeResult, dg.MaterializeResult]:
         """Records of one feed opened on city-local days, and the rows set aside."""
         part = Slice.of(context, feed.name)
-        bronze = warehouse.read(stored, part, [raw])
-        areas = Areas.of(warehouse.read(NEIGHBORHOODS, {"city": city.name}, [BOUNDARIES]))
-        found = newest_versions(bronze, feed)
-        rows = rows_of(found.accepted, feed, areas)
-        with warehouse.transaction() as session:
-            session.replace(table, rows, part)
-            session.replace(REJECTED_RECORDS, found.rejected, part)
+        rows, rejected = write(warehouse, feed, table, rows_of, part)
         note_days(context, key, rows.group_by("day").agg(pl.len().alias("rows")), part)
-        by_day = found.rejected.group_by("day").agg(pl.len().alias("rows"))
+        by_day = rejected.group_by("day").agg(pl.len().alias("rows"))
         note_days(context, rejected_key, by_day, part)
-        reasons = dict(found.rejected["reason"].value_counts().sort("reason").iter_rows())
+        reasons = dict(rejected["reason"].value_counts().sort("reason").iter_rows())
         return (
             dg.MaterializeResult(asset_key=key, metadata=figures(rows)),
             dg.MaterializeResult(asset_key=rejected_key, metadata={"range_reasons": reasons}),

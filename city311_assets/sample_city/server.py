@@ -1,0 +1,226 @@
+"""The sample city on a loopback port: portals, weather and the published truth, over HTTP."""
+
+import atexit
+import json
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from functools import cached_property
+from threading import Lock, Thread
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from city311_assets.settings import Settings
+
+if TYPE_CHECKING:
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from city311_assets.sample_city.datasets import Dataset
+    from city311_assets.sample_city.soda import Soda
+
+DEFAULT_START = Settings.model_fields["start_date"].default
+DEFAULT_SEED = Settings.model_fields["sample_seed"].default
+DEFAULT_RECORDS_PER_DAY = Settings.model_fields["sample_records_per_day"].default
+
+Now = Callable[[], datetime] | datetime | None
+
+
+@dataclass
+class SampleCity:
+    """What is served: which seed, how many records, at what time, since when.
+
+    `now` is the city's clock: an instant, a function that tells it, or None for the real one.
+    `datasets` are served instead of the generated ones, by portal and dataset id.
+    """
+
+    seed: int = DEFAULT_SEED
+    records_per_day: int = DEFAULT_RECORDS_PER_DAY
+    now: Now = None
+    start: date = DEFAULT_START
+    datasets: "Mapping[tuple[str, str], Dataset]" = field(default_factory=dict)
+
+    def clock(self) -> datetime:
+        """Return the city's instant, UTC."""
+        moment = self.now() if callable(self.now) else self.now
+        moment = moment or datetime.now(UTC)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+    @cached_property
+    def app(self) -> "Starlette":
+        """The ASGI application."""
+        from starlette.applications import Starlette  # noqa: PLC0415
+        from starlette.routing import Route  # noqa: PLC0415
+
+        return Starlette(
+            routes=[
+                Route("/health", self._health),
+                Route("/truth.json", self._truth),
+                Route("/weather/v1/{service}", self._weather),
+                Route("/portals/{portal}/resource/{dataset}.json", self._resource),
+                Route("/portals/{portal}/resource/{dataset}.geojson", self._boundaries),
+                Route("/portals/{portal}/api/views/{dataset}.json", self._view),
+            ]
+        )
+
+    @cached_property
+    def _datasets(self) -> "dict[tuple[str, str], Dataset]":
+        from city311_assets.feeds.registry import FEEDS  # noqa: PLC0415
+        from city311_assets.sample_city.datasets import GeneratedDataset  # noqa: PLC0415
+
+        generated: dict[tuple[str, str], Dataset] = {
+            (feed.city.portal, feed.dataset): GeneratedDataset(
+                feed, self.seed, self.records_per_day, self.start, self.clock
+            )
+            for feed in FEEDS.values()
+        }
+        return generated | dict(self.datasets)
+
+    @cached_property
+    def _soda(self) -> "Soda":
+        from city311_assets.sample_city.soda import Soda  # noqa: PLC0415
+
+        return Soda()
+
+    def _dataset(self, request: "Request") -> "Dataset":
+        from city311_assets.sample_city.soql_clauses import SodaError  # noqa: PLC0415
+
+        key = request.path_params["portal"], request.path_params["dataset"]
+        if found := self._datasets.get(key):
+            return found
+        raise SodaError(404, "dataset.missing", "Not found", id=key[1])
+
+    def _health(self, _: "Request") -> "Response":
+        return _json({"status": "ok", "now": self.clock().isoformat(), "seed": self.seed})
+
+    def _truth(self, _: "Request") -> "Response":
+        from city311_assets.sample_city.truth import truth  # noqa: PLC0415
+
+        return _json(truth(self.seed))
+
+    def _resource(self, request: "Request") -> "Response":
+        from city311_assets.sample_city.soql import query  # noqa: PLC0415
+        from city311_assets.sample_city.soql_clauses import SodaError  # noqa: PLC0415
+
+        try:
+            dataset = self._dataset(request)
+            asked = query(dict(request.query_params), dataset.types, dataset.opened)
+            return _text(self._soda.answer(dataset, asked), 200)
+        except SodaError as error:
+            return _json(error.body, error.status)
+
+    def _view(self, request: "Request") -> "Response":
+        from city311_assets.sample_city.soda import boundary_view, view  # noqa: PLC0415
+        from city311_assets.sample_city.soql_clauses import SodaError  # noqa: PLC0415
+
+        portal, dataset_id = request.path_params["portal"], request.path_params["dataset"]
+        if boundary := boundary_view(portal, dataset_id):
+            return _json(boundary)
+        try:
+            return _json(view(dataset_id, self._dataset(request)))
+        except SodaError:
+            message = f"Cannot find view with id {dataset_id}"
+            return _json({"code": "not_found", "error": True, "message": message}, 404)
+
+    def _boundaries(self, request: "Request") -> "Response":
+        from city311_assets.sample_city.geography import boundaries  # noqa: PLC0415
+
+        found = boundaries(request.path_params["portal"], request.path_params["dataset"])
+        if found is None:
+            missing = {"code": "dataset.missing", "error": True, "message": "Not found"}
+            return _json(missing, 404)
+        return _json(found, media_type="application/vnd.geo+json")
+
+    def _weather(self, request: "Request") -> "Response":
+        from city311_assets.sample_city.open_meteo import (  # noqa: PLC0415
+            WeatherError,
+            archive,
+            forecasts,
+        )
+
+        service = {"archive": archive, "forecast": forecasts}.get(request.path_params["service"])
+        if service is None:
+            return _json({"error": True, "reason": "Not Found"}, 404)
+        try:
+            return _json(service(request.query_params, self.seed, self.clock()))
+        except WeatherError as error:
+            return _json({"error": True, "reason": str(error)}, 400)
+
+
+def _text(body: str, status: int, media_type: str = "application/json") -> "Response":
+    from starlette.responses import Response  # noqa: PLC0415
+
+    headers = {"X-Socrata-RequestId": uuid4().hex}
+    return Response(body, status, headers, f"{media_type};charset=utf-8")
+
+
+def _json(content: object, status: int = 200, media_type: str = "application/json") -> "Response":
+    return _text(json.dumps(content, ensure_ascii=False), status, media_type)
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A sample city that answers on `url`."""
+
+    city: SampleCity
+    url: str
+    _server: "uvicorn.Server"
+    _thread: Thread
+
+    @classmethod
+    def started(cls, city: SampleCity) -> "Serving":
+        """Listen on a free loopback port and serve in the background."""
+        import uvicorn  # noqa: PLC0415
+
+        listening = socket.create_server(("127.0.0.1", 0), backlog=128)
+        config = uvicorn.Config(
+            city.app, log_level="error", access_log=False, lifespan="off", ws="none"
+        )
+        server = uvicorn.Server(config)
+        thread = Thread(
+            target=server.run, kwargs={"sockets": [listening]}, name="sample-city", daemon=True
+        )
+        thread.start()
+        return cls(city, f"http://127.0.0.1:{listening.getsockname()[1]}", server, thread)
+
+    def stop(self) -> None:
+        """Stop answering and wait until the port is closed."""
+        self._server.should_exit = True
+        self._thread.join(timeout=10)
+
+
+@contextmanager
+def serving(city: SampleCity) -> Iterator[Serving]:
+    """Serve a sample city for as long as the block lasts."""
+    served = Serving.started(city)
+    try:
+        yield served
+    finally:
+        served.stop()
+
+
+_RUNNING: dict[tuple[object, ...], Serving] = {}
+_STARTING = Lock()
+
+
+def running(
+    seed: int = DEFAULT_SEED,
+    records_per_day: int = DEFAULT_RECORDS_PER_DAY,
+    now: datetime | None = None,
+    start: date = DEFAULT_START,
+) -> Serving:
+    """Return this process's sample city of these values, started when first asked for.
+
+    It stops when the process ends.
+    """
+    key = (seed, records_per_day, now, start)
+    with _STARTING:
+        if key not in _RUNNING:
+            served = Serving.started(SampleCity(seed, records_per_day, now, start))
+            atexit.register(served.stop)
+            _RUNNING[key] = served
+        return _RUNNING[key]

@@ -1,0 +1,133 @@
+"""The graph as a whole: it loads, it is documented and checked, and it targets what it should."""
+
+import datetime as dt
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+
+from city311_assets.automation.schedules import night
+from city311_assets.definitions import defs
+from city311_assets.feeds.registry import CITIES, FEEDS
+from city311_assets.partitions import DAYS
+from city311_assets.warehouse.tables.registry import TABLES
+
+GRAPH = defs.resolve_asset_graph()
+KEYS = sorted(GRAPH.get_all_asset_keys())
+# Written in the same transaction as the records beside them, whose checks count them too.
+CHECKED_BESIDE = {"withdrawn_records", "rejected_records"}
+
+
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: key.to_user_string())
+class TestEveryAsset:
+    def test_is_described_grouped_and_owned(self, key: dg.AssetKey):
+        node = GRAPH.get(key)
+        assert len(node.description or "") > 40
+        assert node.group_name == key.path[0]
+        assert node.owners
+
+    def test_writes_the_table_its_key_names_and_documents_each_column(self, key: dg.AssetKey):
+        metadata = GRAPH.get(key).metadata
+        table = metadata["dagster/table_name"].value
+        assert table.split(".") == key.path[:2]
+        columns = metadata["dagster/column_schema"].schema.columns
+        assert columns
+        assert all(column.description.rstrip().endswith((".", "no.")) for column in columns)
+
+    def test_is_on_days_in_chunks_or_has_no_slices(self, key: dg.AssetKey):
+        node = GRAPH.get(key)
+        if node.partitions_def is not None:
+            assert node.partitions_def == DAYS
+            assert node.backfill_policy == dg.BackfillPolicy.multi_run(31)
+
+    def test_is_checked(self, key: dg.AssetKey):
+        checks = [check for check in GRAPH.asset_check_keys if check.asset_key == key]
+        assert checks or key.path[1] in CHECKED_BESIDE
+
+
+def test_every_table_is_written_by_some_asset():
+    written = {GRAPH.get(key).metadata["dagster/table_name"].value for key in KEYS}
+    assert written == {str(table) for table in TABLES}
+
+
+def test_one_feeds_assets_need_no_other_feeds():
+    for feed, other in ((a, b) for a in FEEDS for b in FEEDS if a != b):
+        for key in (key for key in KEYS if key.path[-1] == feed):
+            upstream = {parent.path[-1] for parent in GRAPH.get_ancestor_asset_keys(key)}
+            assert other not in upstream
+
+
+def backfilled(first: str, last: str) -> dict[str, int]:
+    """Return how many slices of each asset a backfill of the whole graph from its roots targets."""
+    days = set(DAYS.get_partition_keys_in_range(dg.PartitionKeyRange(first, last)))
+    reached: dict[str, set[str]] = {}
+    for key in [k for level in GRAPH.toposorted_asset_keys_by_level for k in level]:
+        node = GRAPH.get(key)
+        if not node.partitions_def:
+            reached[key.to_user_string()] = {"whole"}
+        elif not node.parent_keys:
+            reached[key.to_user_string()] = days
+        else:
+            parents = [p for p in node.parent_keys if GRAPH.get(p).partitions_def]
+            mapped: set[str] = set()
+            for parent in parents:
+                mapping = GRAPH.get_partition_mapping(key, parent)
+                wanted = DAYS.subset_with_partition_keys(reached[parent.to_user_string()])
+                found = mapping.get_downstream_partitions_for_partitions(wanted, DAYS, DAYS)
+                mapped |= set(found.get_partition_keys())
+            reached[key.to_user_string()] = mapped
+    return {name: len(slices) for name, slices in reached.items()}
+
+
+@pytest.mark.parametrize(("last", "days"), [("2026-01-05", 1), ("2026-01-11", 7)])
+def test_a_backfill_of_the_graph_targets_its_own_days_and_nothing_more(last: str, days: int):
+    targets = backfilled("2026-01-05", last)
+    sliced = {key.to_user_string() for key in KEYS if GRAPH.get(key).partitions_def}
+    assert {name: count for name, count in targets.items() if name in sliced} == dict.fromkeys(
+        sliced, days
+    )
+    assert sorted(set(targets) - sliced) == [f"bronze/boundaries/{city}" for city in sorted(CITIES)]
+
+
+def test_the_code_location_loads_without_the_heavy_libraries():
+    script = (
+        "import sys, city311_assets.definitions; "
+        "print([m for m in ('sklearn', 'umap', 'statsmodels', 'plotly', 'openai', 'uvicorn', "
+        "'pandas') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_night_asks_for_the_newest_days_and_the_one_a_week_before_them():
+    day = dt.date.fromisoformat
+    assert list(night(day("2026-03-09"), 3)) == [
+        (day("2026-03-06"), day("2026-03-08")),
+        (day("2026-03-01"), day("2026-03-01")),
+    ]
+
+
+def test_a_night_at_the_very_start_asks_for_no_day_before_it():
+    start = dt.date.fromisoformat(DAYS.get_partition_keys()[0])
+    assert list(night(start + dt.timedelta(days=1), 3)) == [(start, start)]
+
+
+@pytest.mark.parametrize("feed", sorted(FEEDS))
+def test_each_feeds_nightly_schedule_runs_after_its_own_midnight(feed: str):
+    schedule = defs.resolve_schedule_def(f"records_{feed}_nightly")
+    assert schedule.execution_timezone == FEEDS[feed].city.timezone
+    assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+    at = dt.datetime(2026, 3, 9, 3, 30, tzinfo=dt.UTC)
+    with dg.build_schedule_context(scheduled_execution_time=at) as context:
+        ticked = schedule.evaluate_tick(context)
+    ranges = [
+        (
+            request.tags["dagster/asset_partition_range_start"],
+            request.tags["dagster/asset_partition_range_end"],
+        )
+        for request in ticked.run_requests or ()
+    ]
+    assert ranges == [("2026-03-06", "2026-03-08"), ("2026-03-01", "2026-03-01")]
