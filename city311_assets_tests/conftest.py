@@ -1,8 +1,12 @@
 """What every test stands on: no network but loopback, no settings but these, real DuckDB files."""
 
 import os
+import platform
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -75,3 +79,69 @@ def portal(served_portals: Portals) -> Portals:
     """Portals on loopback, empty until the test publishes rows."""
     served_portals.empty()
     return served_portals
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option of `make trials`."""
+    parser.addoption("--trials-report", default=None, help="Page to write the trials' results to.")
+
+
+@dataclass
+class Trial:
+    """What one trial found: figures by name."""
+
+    figures: dict[str, object] = field(default_factory=dict)
+
+    def found(self, **figures: object) -> None:
+        """Keep figures for the report."""
+        self.figures |= figures
+
+
+TRIALS = pytest.StashKey[Trial]()
+
+
+@pytest.fixture
+def trial(request: pytest.FixtureRequest) -> Trial:
+    """Collects the figures of one trial for docs/trials.md."""
+    found = Trial()
+    request.node.stash[TRIALS] = found
+    return found
+
+
+RESULTS: list[tuple[str, str, str, float, dict[str, object]]] = []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Keep the result of each trial."""
+    report = yield
+    if report.when == "call" and TRIALS in item.stash:
+        doc = " ".join((getattr(item.obj, "__doc__", None) or item.name).split())
+        figures = item.stash[TRIALS].figures
+        RESULTS.append((item.name, doc, report.outcome, call.duration, figures))
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the page of trials."""
+    path = session.config.getoption("--trials-report")
+    if not path or not RESULTS:
+        return
+    lines = [
+        "# Trials",
+        "",
+        "What takes too long for `make test`: seeded; `make trials` runs it and writes this page.",
+        "",
+        (
+            f"Last run {date.today()}, {os.cpu_count()} cores, Python "
+            f"{platform.python_version()}, DuckDB {version('duckdb')}, "
+            f"Dagster {version('dagster')}."
+        ),
+    ]
+    for name, doc, outcome, seconds, figures in RESULTS:
+        lines += ["", f"## {name.removeprefix('test_').replace('_', ' ')}", "", doc, ""]
+        lines += [f"**{outcome}** in {seconds:.0f} s.", ""]
+        lines += [f"- {key.replace('_', ' ')}: {value}" for key, value in figures.items()]
+    Path(path).write_text("\n".join(lines).rstrip() + "\n")

@@ -98,9 +98,8 @@ def verdicts(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
 
 
 def failure(result: dg.ExecuteInProcessResult) -> str:
-    """Return the innermost message of the first failed step."""
+    """Return the message of the first failed step, below what Dagster wraps it in."""
     (event, *_) = [event for event in result.all_events if event.is_step_failure]
     error = event.step_failure_data.error
-    while error and error.cause:
-        error = error.cause
+    error = error.cause if error and error.cause else error
     return error.message if error else ""

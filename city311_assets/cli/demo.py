@@ -48,7 +48,8 @@ def tell(settings: Settings, out: Console) -> None:
         said = ", ".join(f"{name} ({hours:.0f} h)" for name, _, hours in slow)
         out.print(f"Slowest San Francisco neighbourhoods by plain median: {said}.")
     out.print(
-        f"{administrative:.0%} of Chicago's 311 records ask for no work; `requests` leaves them out."
+        f"{administrative:.0%} of Chicago's 311 records ask for no work; "
+        "the view `requests` leaves them out."
     )
     if aside:
         said = ", ".join(f"{records} {reason} in {feed}" for feed, reason, records in aside)

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from datetime import date, datetime
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from city311_assets.cli.runs import Step
 
-FAILED, USAGE = 1, 2
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -202,28 +203,42 @@ def _run_and_report(steps: "Sequence[Step]", defs: "dg.Definitions") -> None:
     """Execute, publish, and say what was made."""
     import dagster as dg
 
-    from city311_assets.cli.runs import execute
+    from city311_assets.cli.runs import end_abandoned_runs, execute
     from city311_assets.definitions import warehouse
     from city311_assets.warehouse.snapshot import publish
 
     home = settings().dagster_home_path
     home.mkdir(parents=True, exist_ok=True)
+    if not (home / "dagster.yaml").exists():
+        (home / "dagster.yaml").write_text(
+            files("city311_assets.cli").joinpath("dagster.yaml").read_text()
+        )
     with dg.DagsterInstance.from_config(str(home)) as instance:
-        outcome = execute(steps, defs, instance, out)
+        if ended := end_abandoned_runs(instance):
+            out.print(f"{ended} run(s) of a process that is gone were marked as failed")
+        try:
+            outcome = execute(steps, defs, instance, out)
+        except KeyboardInterrupt as error:
+            err.print("stopped; every slice is the old one or the new one; run the command again")
+            raise typer.Exit(INTERRUPTED) from error
     publish(warehouse(), settings().snapshot_path)
     out.print(
         f"{outcome.materializations:,} slices in {outcome.runs} runs, {outcome.seconds:.0f} s; "
         f"published to {settings().snapshot_path}"
     )
-    for title, lines in (
+    for title, said in (
         ("checks that warn", outcome.warnings),
         ("checks that fail", outcome.failed_checks),
-        ("runs that failed", outcome.failures),
     ):
-        if lines:
+        if said:
             err.print(f"{title}:")
-            for line in lines:
-                err.print(f"  {escape(line)}")
+        for name, lines in said.items():
+            more = f" (and in {len(lines) - 1} more runs)" if len(lines) > 1 else ""
+            err.print(f"  {escape(name)}{more}\n    {escape(lines[0])}")
+    if outcome.failures:
+        err.print("runs that failed:")
+    for line in outcome.failures:
+        err.print(f"  {escape(line)}")
     if not outcome.is_good:
         raise typer.Exit(FAILED)
 
@@ -235,7 +250,8 @@ def main() -> None:
     except ValidationError as error:
         for problem in error.errors():
             name = "_".join(str(part) for part in problem["loc"])
-            err.print(f"[red]error:[/red] setting {escape(name)}: {escape(problem['msg'])}")
+            said = problem["msg"].removeprefix("Value error, ")
+            err.print(f"[red]error:[/red] setting {escape(name)}: {escape(said)}")
         sys.exit(USAGE)
     app()
 

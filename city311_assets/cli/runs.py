@@ -5,11 +5,14 @@ what any asset does.
 """
 
 import itertools
+import os
+import socket
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from pathlib import Path
 
 import dagster as dg
 from rich.console import Console
@@ -19,6 +22,7 @@ from city311_assets.partitions import DAYS, DAYS_PER_RUN, MONTHS, range_tags
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 SECONDS_PER_MINUTE = 60
+PROCESS_TAG = "city311/process"
 
 
 class RangeRefusedError(ValueError):
@@ -45,8 +49,9 @@ class Outcome:
     seconds: float = 0.0
     materializations: int = 0
     failures: list[str] = field(default_factory=list)
-    failed_checks: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    # By asset and check: what was said, a line for each run that said it.
+    failed_checks: dict[str, list[str]] = field(default_factory=dict)
+    warnings: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def is_good(self) -> bool:
@@ -93,12 +98,19 @@ def plan(graph: dg.AssetSelection | str, defs: dg.Definitions, days: Sequence[da
     unpartitioned assets that need the days come last.
     """
     assets = defs.resolve_asset_graph()
-    selection = dg.AssetSelection.from_string(graph) if isinstance(graph, str) else graph
     keys = [key for level in assets.toposorted_asset_keys_by_level for key in level]
-    chosen = selection.resolve(assets)
+    try:
+        selection = dg.AssetSelection.from_string(graph) if isinstance(graph, str) else graph
+        chosen = selection.resolve(assets)
+    except dg.DagsterError as error:
+        names = ", ".join(sorted(key.to_user_string() for key in keys))
+        raise RangeRefusedError(
+            f"{graph!r} is no selection of assets ({error}); there are {names}"
+        ) from error
     selected = [key for key in keys if key in chosen]
     if not selected:
-        raise RangeRefusedError(f"{graph!r} selects no asset; `dg list defs` shows their names")
+        names = ", ".join(sorted(key.to_user_string() for key in keys))
+        raise RangeRefusedError(f"{graph!r} selects no asset; there are {names}")
     by_definition = {
         definition: tuple(k for k in selected if assets.get(k).partitions_def == definition)
         for definition in (None, DAYS, MONTHS)
@@ -140,11 +152,13 @@ def execute(
                     instance=instance,
                     asset_selection=list(step.keys),
                     partition_key=step.partition,
-                    tags=step.tags,
+                    tags=step.tags | {PROCESS_TAG: this_process()},
                     run_config=QUIET,
                     raise_on_error=False,
                 )
             _add(outcome, step, result)
+            if _was_interrupted(result):
+                raise KeyboardInterrupt
             outcome.seconds = time.monotonic() - started
             per_minute = outcome.days / max(outcome.seconds, 1e-9) * SECONDS_PER_MINUTE
             progress.update(
@@ -164,6 +178,30 @@ def execute(
                     )
                 )
     return outcome
+
+
+def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether somebody stopped a run; Dagster reports it as the failure of a step."""
+    name = dg.DagsterExecutionInterruptedError.__name__
+    errors = [e.step_failure_data.error for e in result.all_events if e.is_step_failure]
+    return any(error is not None and error.cls_name == name for error in errors)
+
+
+def this_process() -> str:
+    """Return what names this process on every machine."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def end_abandoned_runs(instance: dg.DagsterInstance) -> int:
+    """Mark as failed the runs whose process, one of this machine's, is gone; return how many."""
+    host = socket.gethostname()
+    abandoned = 0
+    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+        where, _, process = run.tags.get(PROCESS_TAG, "").rpartition(":")
+        if where == host and not Path(f"/proc/{process}").exists() and Path("/proc").exists():
+            instance.report_run_failed(run, f"its process {process} is gone")
+            abandoned += 1
+    return abandoned
 
 
 def _progress(console: Console) -> Progress:
@@ -192,15 +230,15 @@ def _add(outcome: Outcome, step: Step, result: dg.ExecuteInProcessResult) -> Non
     for check in result.get_asset_check_evaluations():
         if check.passed:
             continue
-        values = {name: value.value for name, value in check.metadata.items()}
-        said = f"{step.label}, {check.asset_key.to_user_string()}: {check.check_name} {values}"
+        values = [f"{name} {value.value}" for name, value in check.metadata.items()]
         is_error = check.severity == dg.AssetCheckSeverity.ERROR
-        (outcome.failed_checks if is_error else outcome.warnings).append(said)
+        kept = outcome.failed_checks if is_error else outcome.warnings
+        name = f"{check.asset_key.to_user_string()}: {check.check_name}"
+        kept.setdefault(name, []).append(f"{step.label}: {', '.join(values)}")
 
 
 def _cause(event: dg.DagsterEvent) -> str:
-    """Return the innermost error of a failed step, on one line."""
+    """Return the error of a failed step, below what Dagster wraps it in, on one line."""
     error = event.step_failure_data.error
-    while error and error.cause:
-        error = error.cause
+    error = error.cause if error and error.cause else error
     return " ".join(error.message.split()) if error else "failed"

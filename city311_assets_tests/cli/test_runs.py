@@ -1,0 +1,70 @@
+"""Plans of range runs: which assets, in which order, over which days."""
+
+import datetime as dt
+
+import dagster as dg
+import pytest
+
+from city311_assets.cli.runs import RangeRefusedError, chunks, plan, refuse_uncovered
+from city311_assets.partitions import DAYS, MONTHS
+
+FIRST = dt.date(2026, 1, 30)
+WEEK = [FIRST + dt.timedelta(days=offset) for offset in range(7)]
+
+
+@dg.asset(partitions_def=DAYS)
+def daily() -> None: ...
+
+
+@dg.asset(partitions_def=MONTHS, deps=[daily])
+def monthly() -> None: ...
+
+
+@dg.asset
+def before() -> None: ...
+
+
+@dg.asset(deps=[monthly])
+def after() -> None: ...
+
+
+GRAPH = dg.Definitions([daily, monthly, before, after])
+
+
+def steps(selection: str, days: list[dt.date]) -> list[tuple[str, list[str]]]:
+    return [
+        (step.label, [key.to_user_string() for key in step.keys])
+        for step in plan(selection, GRAPH, days)
+    ]
+
+
+def test_months_follow_their_days_and_what_needs_them_comes_last():
+    assert steps("*", WEEK) == [
+        ("what has no slices", ["before"]),
+        ("2026-01-30 to 2026-01-31", ["daily"]),
+        ("2026-01", ["monthly"]),
+        ("2026-02-01 to 2026-02-05", ["daily"]),
+        ("2026-02", ["monthly"]),
+        ("what needs the days", ["after"]),
+    ]
+
+
+def test_only_what_is_selected_is_planned():
+    assert steps("key:daily", WEEK[:1]) == [("2026-01-30", ["daily"])]
+
+
+def test_chunks_hold_neighbours_of_one_month():
+    days = [FIRST, WEEK[1], WEEK[2], WEEK[5], dt.date(2027, 1, 30)]
+    assert list(chunks(days)) == [
+        (FIRST, WEEK[1]),
+        (WEEK[2], WEEK[2]),
+        (WEEK[5], WEEK[5]),
+        (dt.date(2027, 1, 30), dt.date(2027, 1, 30)),
+    ]
+
+
+def test_a_day_without_a_slice_is_refused():
+    newest = dt.date.fromisoformat(DAYS.get_partition_keys()[-1])
+    refuse_uncovered(newest, newest)
+    with pytest.raises(RangeRefusedError, match="after the newest day"):
+        refuse_uncovered(newest, newest + dt.timedelta(days=1))

@@ -1,0 +1,81 @@
+"""Runs the command line as a person would: another process, its own settings, real files."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+START = "2026-01-01"
+NOW = "2026-06-15T12:00:00"
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A data folder with settings around it."""
+
+    folder: Path
+    settings: Mapping[str, str]
+
+    @classmethod
+    def small(cls, folder: Path, **settings: str) -> "Installation":
+        """Return an installation over a sample city of few records whose clock stands still."""
+        small = {
+            "CITY311_DATA_DIR": str(folder / "data"),
+            "CITY311_START_DATE": START,
+            "CITY311_SAMPLE_NOW": NOW,
+            "CITY311_SAMPLE_RECORDS_PER_DAY": "20",
+        }
+        return cls(folder, small | settings)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of its processes: nothing of ours but what is said here."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("CITY311_", "DAGSTER_"))}
+        return kept | dict(self.settings) | {"COLUMNS": "200"}
+
+    @property
+    def published(self) -> Path:
+        """The published file."""
+        return Path(self.settings["CITY311_DATA_DIR"]) / "city311.duckdb"
+
+    def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        """Run `city311` to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "city311_assets.cli.main", *arguments],
+            cwd=self.folder,
+            env=self.environment | settings,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+
+    def start(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
+        """Start `city311`, to be killed."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "city311_assets.cli.main", *arguments],
+            cwd=self.folder,
+            env=self.environment | settings,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def query(self, query: str) -> list[tuple]:
+        """Return rows of the published file."""
+        with duckdb.connect(str(self.published), read_only=True) as conn:
+            return conn.sql(query).fetchall()
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """Kill a process and all it started, without a chance to tidy up."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    if process.stdout:
+        process.stdout.close()
