@@ -1,0 +1,72 @@
+"""Publication: asked for when there is something new, once, and never half."""
+
+import shutil
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from city311_assets.automation.publication import PUBLISH_JOB, publication
+from city311_assets.settings import settings
+from city311_assets.warehouse.resource import Warehouse
+from city311_assets.warehouse.snapshot import published
+from city311_assets.warehouse.tables.bronze import BOUNDARIES
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def city(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh_settings: None) -> Warehouse:
+    """A warehouse in the folder that the settings name."""
+    monkeypatch.setenv("CITY311_DATA_DIR", str(tmp_path))
+    settings.cache_clear()
+    return Warehouse(database=str(settings().warehouse_path))
+
+
+def tick(warehouse: Warehouse, instance: dg.DagsterInstance) -> dg.RunRequest | dg.SkipReason:
+    context = dg.build_sensor_context(instance=instance, resources={"warehouse": warehouse})
+    return publication(context)
+
+
+def write(warehouse: Warehouse) -> None:
+    empty = pl.DataFrame(schema=dict.fromkeys(BOUNDARIES.names, pl.Null))
+    warehouse.replace(BOUNDARIES, empty, "chicago")
+
+
+def test_nothing_written_is_nothing_to_publish(city: Warehouse):
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert isinstance(tick(city, instance), dg.SkipReason)
+
+
+def test_each_write_is_published_once(city: Warehouse):
+    with dg.DagsterInstance.ephemeral() as instance:
+        write(city)
+        asked = tick(city, instance)
+        assert isinstance(asked, dg.RunRequest)
+        done = PUBLISH_JOB.execute_in_process(instance=instance, resources={"warehouse": city})
+        assert done.success
+        held = published(settings().snapshot_path)
+        assert held is not None
+        assert held.data_version == asked.run_key == city.data_version
+        assert isinstance(tick(city, instance), dg.SkipReason)
+        write(city)
+        again = tick(city, instance)
+        assert isinstance(again, dg.RunRequest)
+        assert again.run_key != asked.run_key
+
+
+def test_a_publication_under_way_is_not_asked_for_again(city: Warehouse):
+    with dg.DagsterInstance.ephemeral() as instance:
+        write(city)
+        instance.create_run_for_job(PUBLISH_JOB, status=dg.DagsterRunStatus.STARTED)
+        said = tick(city, instance)
+        assert isinstance(said, dg.SkipReason)
+        assert said.skip_message == "a publication is under way"
+
+
+@pytest.mark.parametrize("file", ["data/dagster/dagster.yaml", "city311_assets/cli/dagster.yaml"])
+def test_dagsters_settings_are_accepted_and_send_no_telemetry(tmp_path: Path, file: str):
+    shutil.copy(ROOT / file, tmp_path / "dagster.yaml")
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert instance.get_settings("telemetry") == {"enabled": False}
