@@ -16,7 +16,15 @@ from pathlib import Path
 
 import dagster as dg
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from city311_assets.partitions import DAYS, DAYS_PER_RUN, MONTHS, range_tags
 
@@ -206,10 +214,12 @@ def end_abandoned_runs(instance: dg.DagsterInstance) -> int:
 
 def _progress(console: Console) -> Progress:
     return Progress(
+        SpinnerColumn(),
         TextColumn("{task.description:<24}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
         disable=not console.is_terminal,

@@ -6,8 +6,10 @@ error; it is never half.
 """
 
 import json
+import logging
 import re
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +26,8 @@ from city311_assets.clients.errors import (
 )
 from city311_assets.clients.http import Asker, Patience
 from city311_assets.feeds.feed import COMPUTED_REGION, ROW_ID, SYSTEM_COLUMNS, Feed
+
+logger = logging.getLogger(__name__)
 
 # A quote inside a JSON string is escaped, so these bytes are always the key itself.
 ROW_ID_VALUE = re.compile(rb'":id"\s*:\s*"([^"]*)"')
@@ -139,7 +143,7 @@ class Socrata:
             if name not in declared and not name.startswith((COMPUTED_REGION, ":"))
         )
         for pages in (self._pages_by_key(where), self._pages_by_offset(where)):
-            with _files(page.body for page in pages) as files:
+            with _files(page.body for page in self._watched(pages, where)) as files:
                 rows = self._parse(files, undeclared)
             held, told = rows.select(pl.col(ROW_ID).n_unique()).item(), self.count(where)
             if held == told == rows.height:
@@ -149,6 +153,25 @@ class Socrata:
             f"counts {told}; nothing was written; try again when the dataset is not being reloaded",
             url=f"{self.asker.base_url}{self.resource}",
         )
+
+    def _watched(self, pages: Iterator[Page], where: str) -> Iterator[Page]:
+        """Pass pages on; of a long window log how far it is, its rate and the time left."""
+        started, rows, total = time.monotonic(), 0, 0
+        for page in pages:
+            yield page
+            rows += page.rows
+            if page.rows < self.page_size:
+                return
+            total = total or self.count(where)
+            rate = rows / max(time.monotonic() - started, 1e-9)
+            logger.info(
+                "%s: %s of %s rows, %.0f rows/s, about %.0f s left",
+                self.feed.name,
+                rows,
+                total,
+                rate,
+                max(total - rows, 0) / rate,
+            )
 
     def _pages_by_key(self, where: str) -> Iterator[Page]:
         last: str | None = None
