@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from dotenv import dotenv_values
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -18,7 +19,7 @@ class Settings(BaseSettings):
     """The settings of one process; `settings()` reads them once."""
 
     model_config = SettingsConfigDict(
-        env_prefix="CITY311_", env_file=".env", env_ignore_empty=True, extra="forbid", frozen=True
+        env_prefix="CITY311_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
     )
 
     source: Literal["sample", "live"] = Field(
@@ -129,6 +130,7 @@ def settings() -> Settings:
 
 
 def unknown_variables() -> list[str]:
-    """Return the CITY311_* variables of the environment that are no setting: typing errors."""
+    """Return the CITY311_* names of the environment and `.env` that are no setting."""
     known = {f"CITY311_{name.upper()}" for name in Settings.model_fields}
-    return sorted(n for n in os.environ if n.startswith("CITY311_") and n.upper() not in known)
+    named = {*os.environ, *dotenv_values(Settings.model_config.get("env_file") or os.devnull)}
+    return sorted(n for n in named if n.startswith("CITY311_") and n.upper() not in known)

@@ -118,7 +118,7 @@ def pytest_runtest_makereport(
     """Keep the result of each trial."""
     report = yield
     if report.when == "call" and TRIALS in item.stash:
-        doc = " ".join((getattr(item.obj, "__doc__", None) or item.name).split())
+        doc = " ".join((getattr(getattr(item, "obj", None), "__doc__", None) or item.name).split())
         figures = item.stash[TRIALS].figures
         RESULTS.append((item.name, doc, report.outcome, call.duration, figures))
     return report

@@ -49,7 +49,6 @@ class Sources(dg.ConfigurableResource):
     portal_url: str | None = Field(default=None, description="{portal} stands for the host name.")
     weather_archive_url: str | None = None
     weather_forecast_url: str | None = None
-    app_token: str | None = None
     page_size: int = 50_000
     attempts: int = 6
     timeout_seconds: float = 60.0
@@ -59,15 +58,12 @@ class Sources(dg.ConfigurableResource):
     @classmethod
     def of(cls, settings: Settings) -> "Sources":
         """Return the sources that the settings name."""
-        token = settings.socrata_app_token
         is_live = settings.source == "live"
         return cls(
             origin=PORTAL if is_live else SAMPLE,
             portal_url=settings.portal_url if is_live else None,
             weather_archive_url=settings.weather_archive_url if is_live else None,
             weather_forecast_url=settings.weather_forecast_url if is_live else None,
-            # Named, not carried: a resource's configuration is stored with every run.
-            app_token=dg.EnvVar("CITY311_SOCRATA_APP_TOKEN") if token and is_live else None,
             page_size=settings.socrata_page_size,
             attempts=settings.http_attempts,
             timeout_seconds=settings.http_timeout_seconds,
@@ -94,7 +90,7 @@ class Sources(dg.ConfigurableResource):
         return Socrata(
             feed,
             self._portal(feed.city),
-            app_token=self.app_token,
+            app_token=self._token,
             page_size=self.page_size,
             patience=self.patience,
             keep_in=Path(self.raw_pages_dir) if self.raw_pages_dir else None,
@@ -102,9 +98,7 @@ class Sources(dg.ConfigurableResource):
 
     def boundaries_of(self, city: City) -> SocrataBoundaries:
         """Return what answers for one city's boundaries."""
-        return SocrataBoundaries(
-            self._portal(city), app_token=self.app_token, patience=self.patience
-        )
+        return SocrataBoundaries(self._portal(city), app_token=self._token, patience=self.patience)
 
     def weather(self) -> OpenMeteo:
         """Return what answers for the weather."""
@@ -114,6 +108,12 @@ class Sources(dg.ConfigurableResource):
         if archive is None or forecast is None:
             raise ValueError("a live source needs weather_archive_url and weather_forecast_url")
         return OpenMeteo(archive, forecast, patience=self.patience)
+
+    @property
+    def _token(self) -> str | None:
+        """The portals' app token, read when it is used: a resource's fields stay with runs."""
+        token = settings().socrata_app_token
+        return token.get_secret_value() if token and self.origin == PORTAL else None
 
     def _portal(self, city: City) -> str:
         template = self.portal_url

@@ -160,6 +160,7 @@ def figures(rows: pl.DataFrame) -> dict[str, int]:
         "range_rows": rows.height,
         "range_without_point": rows.height - rows["has_point"].sum(),
     }
+    counted["range_located"] = rows["neighborhood_located"].count()
     if "is_administrative" in rows.columns:
         reasons = rows["hours_to_close_reason"]
         counted["range_administrative"] = rows["is_administrative"].sum()
