@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     )
     raw_pages_dir: Path | None = Field(
         default=None,
-        description="Folder to keep every answered page in, gzipped; default: not kept.",
+        description="Folder to keep every answered page in, zstd; default: not kept.",
     )
 
     lock_timeout_seconds: float = Field(
@@ -132,5 +132,5 @@ def settings() -> Settings:
 def unknown_variables() -> list[str]:
     """Return the CITY311_* names of the environment and `.env` that are no setting."""
     known = {f"CITY311_{name.upper()}" for name in Settings.model_fields}
-    named = {*os.environ, *dotenv_values(Settings.model_config.get("env_file") or os.devnull)}
+    named = {*os.environ, *dotenv_values(str(Settings.model_config.get("env_file")))}
     return sorted(n for n in named if n.startswith("CITY311_") and n.upper() not in known)

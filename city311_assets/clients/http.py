@@ -96,10 +96,17 @@ class Asker:
         ------
         RequestRefusedError, SourceUnavailableError, MalformedAnswerError
         """
-        return json.loads(self.body(path, params))
+        return json.loads(self.body(path, params, json.loads))
 
-    def body(self, path: str, params: Mapping[str, str | int] | None = None) -> bytes:
-        """Return the bytes of a JSON answer, checked to be whole JSON text.
+    def body(
+        self,
+        path: str,
+        params: Mapping[str, str | int] | None = None,
+        read: Callable[[bytes], object] = bytes,
+    ) -> bytes:
+        """Return the bytes of a JSON answer: an array or object from its first bracket to its last.
+
+        An answer that `read` does not take (it raises `ValueError`) is asked for again.
 
         Raises
         ------
@@ -114,7 +121,7 @@ class Asker:
             reraise=True,
         )
         try:
-            body = retrying(self._ask_once, f"{self.base_url}{path}", dict(params or {}))
+            body = retrying(self._ask_once, f"{self.base_url}{path}", dict(params or {}), read)
         except _TryAgainError as fault:
             raise fault.final from fault
         if self.keep_in:
@@ -129,10 +136,12 @@ class Asker:
         asked = fault.wait_seconds if isinstance(fault, _TryAgainError) else None
         return min(max(backoff, asked or 0.0), self.patience.longest_wait_seconds)
 
-    def _ask_once(self, url: str, params: Mapping[str, str | int]) -> bytes:
+    def _ask_once(
+        self, url: str, params: Mapping[str, str | int], read: Callable[[bytes], object]
+    ) -> bytes:
         try:
             answer = self.client.get(url, params=params)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise _TryAgainError(
                 SourceUnavailableError(
                     f"no answer ({type(error).__name__}) in {self.patience.attempts} tries",
@@ -158,7 +167,7 @@ class Asker:
                 f"status {answer.status_code}", url=url, said=said, request_id=request_id
             )
         body = answer.content.removeprefix(BYTE_ORDER_MARK).strip()
-        if body[:1] + body[-1:] not in (b"[]", b"{}"):
+        if not _is_read(body, read):
             raise _TryAgainError(
                 MalformedAnswerError(
                     f"status 200 without whole JSON in {self.patience.attempts} tries "
@@ -169,6 +178,17 @@ class Asker:
                 )
             )
         return body
+
+
+def _is_read(body: bytes, read: Callable[[bytes], object]) -> bool:
+    """Whether a body is an array or object, as far as `read` can tell."""
+    if body[:1] + body[-1:] not in (b"[]", b"{}"):
+        return False
+    try:
+        read(body)
+    except ValueError:
+        return False
+    return True
 
 
 def _words(answer: httpx.Response) -> str:
@@ -205,9 +225,9 @@ def _log_retry(state: RetryCallState) -> None:
 
 
 def _keep(folder: Path, path: str, body: bytes) -> None:
-    """Write a raw answer beside the others, gzipped, named by place and time."""
-    import gzip  # noqa: PLC0415 - only where raw pages are kept
+    """Write a raw answer beside the others, zstd, named by place and time."""
+    import pyarrow as pa  # noqa: PLC0415 - only where raw pages are kept
 
     folder.mkdir(parents=True, exist_ok=True)
-    name = f"{path.strip('/').replace('/', '_')}-{time.time_ns()}.json.gz"
-    (folder / name).write_bytes(gzip.compress(body, 6))
+    name = f"{path.strip('/').replace('/', '_')}-{time.time_ns()}.json.zst"
+    (folder / name).write_bytes(pa.compress(body, codec="zstd", asbytes=True))

@@ -3,6 +3,7 @@
 Weather data by Open-Meteo.com, CC BY 4.0.
 """
 
+import json
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -80,16 +81,26 @@ class OpenMeteo:
             },
         )
         url = f"{endpoint.asker.base_url}{endpoint.path}"
-        daily, units = answer.get("daily", {}), answer.get("daily_units", {})
+        daily = answer.get("daily") if isinstance(answer, dict) else None
+        units = answer.get("daily_units") if isinstance(answer, dict) else None
+        if not isinstance(daily, dict) or not isinstance(units, dict):
+            raise MalformedAnswerError("no daily values", url=url, said=json.dumps(answer)[:200])
+        times = daily.get("time") or []
         for theirs, unit in VARIABLES.values():
-            if theirs not in daily or len(daily[theirs]) != len(daily.get("time", ())):
+            values = daily.get(theirs) or []
+            is_list = isinstance(values, list) and isinstance(times, list)
+            if not times or not is_list or len(values) != len(times):
                 raise MalformedAnswerError(f"no {theirs} for every day", url=url)
             if units.get(theirs) != unit:
                 raise MalformedAnswerError(
                     f"{theirs} came in {units.get(theirs)!r}, not in {unit!r}", url=url
                 )
-        return pl.DataFrame(
-            {"day": daily["time"], **{ours: daily[v[0]] for ours, v in VARIABLES.items()}},
-            schema={"day": pl.String, **dict.fromkeys(VARIABLES, pl.Float64)},
-            strict=False,
-        ).with_columns(pl.col("day").str.to_date("%Y-%m-%d"))
+        try:
+            return pl.DataFrame(
+                {"day": times, **{ours: daily[theirs] for ours, (theirs, _) in VARIABLES.items()}},
+                schema={"day": pl.String, **dict.fromkeys(VARIABLES, pl.Float64)},
+            ).with_columns(pl.col("day").str.to_date("%Y-%m-%d"))
+        except (pl.exceptions.PolarsError, TypeError) as error:
+            raise MalformedAnswerError(
+                "a value is no number or a time no day", url=url, said=str(error)[:200]
+            ) from error

@@ -9,6 +9,7 @@ import csv
 import gzip
 import hashlib
 import re
+import zlib
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cached_property
@@ -17,13 +18,14 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from city311_assets.clients.socrata import Answer
+from city311_assets.clients.socrata import Answer, packed
 from city311_assets.feeds.clocks import to_utc, wall_time
 from city311_assets.feeds.feed import ROW_CREATED_AT, ROW_ID, ROW_UPDATED_AT, Feed
 from city311_assets.feeds.registry import FEEDS
 
 GZIP_MAGIC = b"\x1f\x8b"
 LONGEST_LINE_BYTES = 16 * 1024 * 1024
+CHUNK_BYTES = 1024 * 1024
 LINES_SHOWN = 5
 # A download of the right feed has a few points elsewhere, not most of them.
 MOST_POINTS_OUTSIDE = 0.5
@@ -123,8 +125,13 @@ class PortalExport:
         try:
             with gzip.open(self.path) if is_gzip else self.path.open("rb") as file:
                 is_empty = not file.read(64).strip(b"\xef\xbb\xbf \r\n\t")
-        except (OSError, EOFError) as error:
-            raise ExportRefusedError(f"{self.path} cannot be unpacked: {error}") from error
+                while is_gzip and file.read(CHUNK_BYTES):
+                    # To the end: only there a broken or damaged file shows itself.
+                    pass
+        except (OSError, EOFError, zlib.error) as error:
+            raise ExportRefusedError(
+                f"{self.path} cannot be unpacked whole ({error}); download it again"
+            ) from error
         if is_empty:
             raise ExportRefusedError(
                 f"{self.path} is empty; download it again and look at it before importing"
@@ -140,7 +147,7 @@ class PortalExport:
                 return conn.sql(
                     "from read_csv($path, auto_detect = false, header = true, delim = ',', "
                     "quote = '\"', escape = '\"', null_padding = false, ignore_errors = false, "
-                    f"strict_mode = true, compression = '{compression}', new_line = '\\n', "
+                    f"strict_mode = true, compression = '{compression}', "
                     f"max_line_size = {LONGEST_LINE_BYTES}, columns = {{{columns}}})",
                     params={"path": str(self.path)},
                 ).pl()
@@ -167,8 +174,13 @@ class PortalExport:
             raise ExportRefusedError(
                 f"{self.path} is not a CSV file in UTF-8 ({error}); download it again as CSV"
             ) from error
-        if twice := sorted({name for name in headers if headers.count(name) > 1}):
+        folded = [name.casefold() for name in headers]
+        if twice := sorted(name for name in headers if folded.count(name.casefold()) > 1):
             raise ExportRefusedError(f"{self.path} names the columns {twice} more than once")
+        if unnamed := [place for place, name in enumerate(headers, 1) if not name.strip()]:
+            raise ExportRefusedError(
+                f"{self.path} has no name for column {', '.join(map(str, unnamed))} of its header"
+            )
         return headers
 
     @cached_property
@@ -201,10 +213,10 @@ class PortalExport:
         rows = rows.with_columns(_day=wall_time(pl.col(feed.opened)).dt.date())
         self._refuse_unreadable(rows)
         self._refuse_another_city(rows)
-        identity = pl.col(feed.record_id).str.strip_chars()
+        identity = pl.col(feed.record_id).str.strip_chars().fill_null("")
         return rows.select(
             # Stable over imports: the record's number, and which of its lines this is.
-            (identity.fill_null("") + "#" + pl.int_range(pl.len()).over(identity).cast(pl.String))
+            (identity + "#" + pl.int_range(pl.len()).over(identity).cast(pl.String))
             .str.replace("^#", f"{self._fingerprint}#")
             .alias(ROW_ID),
             pl.lit(None, pl.String).alias(ROW_CREATED_AT),
@@ -219,12 +231,13 @@ class PortalExport:
         """Names the file where a line has no record number of its own."""
         return hashlib.sha256(self.path.read_bytes()).hexdigest()[:12]
 
-    def _extra(self) -> pl.Expr:
-        if not self.undeclared:
-            return pl.lit(None, pl.String)
-        present = pl.struct(self.undeclared).struct.json_encode()
-        anything = pl.any_horizontal(pl.col(name).is_not_null() for name in self.undeclared)
-        return pl.when(anything).then(present)
+    def _extra(self) -> pl.Series:
+        """Return what the feed does not declare, as of `Answer.rows`."""
+        with duckdb.connect() as conn:
+            conn.register("rows_of_file", self.table)
+            return conn.sql(f"select {packed(self.undeclared)} as extra from rows_of_file").pl()[
+                "extra"
+            ]
 
     def _wrong_feed(self, gone: list[str]) -> str:
         headers = {comparable(name) for name in self.table.columns}

@@ -91,7 +91,10 @@ class Socrata:
         """
         path = f"/api/views/{self.feed.dataset}.json"
         view = self.asker.json(path)
-        names = [str(column["fieldName"]) for column in view.get("columns", [])]
+        try:
+            names = [str(column["fieldName"]) for column in view["columns"]]
+        except (KeyError, TypeError) as error:
+            raise self._malformed("no description of columns", view, path) from error
         if gone := sorted(set(self.feed.required) - set(names)):
             raise MissingColumnsError(
                 f"the dataset has lost the column {', '.join(gone)}; it now has "
@@ -108,7 +111,10 @@ class Socrata:
     def count(self, where: str) -> int:
         """Return how many rows the portal says meet a condition."""
         rows = self.asker.json(self.resource, {"$select": "count(*) as rows", "$where": where})
-        return int(rows[0]["rows"])
+        try:
+            return int(rows[0]["rows"])
+        except (IndexError, KeyError, TypeError, ValueError) as error:
+            raise self._malformed("no count of rows", rows) from error
 
     def counts_by_day(self, start: date, end: date) -> dict[date, int]:
         """Return how many records the portal holds for each local day that has any."""
@@ -122,7 +128,10 @@ class Socrata:
                 "$limit": 50_000,
             },
         )
-        return {date.fromisoformat(row["day"][:10]): int(row["rows"]) for row in answer}
+        try:
+            return {date.fromisoformat(row["day"][:10]): int(row["rows"]) for row in answer}
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._malformed("no counts by day", answer) from error
 
     def records(self, start: date, end: date) -> Answer:
         """Return every record opened from `start` up to, not including, `end`.
@@ -142,9 +151,15 @@ class Socrata:
             for name in names
             if name not in declared and not name.startswith((COMPUTED_REGION, ":"))
         )
-        for pages in (self._pages_by_key(where), self._pages_by_offset(where)):
-            with _files(page.body for page in self._watched(pages, where)) as files:
-                rows = self._parse(files, undeclared)
+        for pages in (self._pages_by_key, self._pages_by_offset):
+            is_last_try = pages == self._pages_by_offset
+            try:
+                with _files(page.body for page in self._watched(pages(where), where)) as files:
+                    rows = self._parse(files, undeclared)
+            except MalformedAnswerError:
+                if is_last_try:
+                    raise
+                continue
             held, told = rows.select(pl.col(ROW_ID).n_unique()).item(), self.count(where)
             if held == told == rows.height:
                 return Answer(rows, observed_until, undeclared)
@@ -163,6 +178,9 @@ class Socrata:
             if page.rows < self.page_size:
                 return
             total = total or self.count(where)
+            if rows >= total + self.page_size:
+                # A server that ignores key and order would answer for ever.
+                return
             rate = rows / max(time.monotonic() - started, 1e-9)
             logger.info(
                 "%s: %s of %s rows, %.0f rows/s, about %.0f s left",
@@ -199,6 +217,13 @@ class Socrata:
         ids = ROW_ID_VALUE.findall(body)
         return Page(body, len(ids), ids[-1].decode() if ids else None)
 
+    def _malformed(self, problem: str, said: object, path: str = "") -> MalformedAnswerError:
+        return MalformedAnswerError(
+            problem,
+            url=f"{self.asker.base_url}{path or self.resource}",
+            said=json.dumps(said)[:200],
+        )
+
     def _parse(self, files: list[str], undeclared: tuple[str, ...]) -> pl.DataFrame:
         """Read pages with every value as text; what the feed does not declare goes into `extra`."""
         try:
@@ -220,16 +245,21 @@ def parse_pages(
     """
     names = [*SYSTEM_COLUMNS, *declared]
     columns = dict.fromkeys([*names, *undeclared], "VARCHAR")
-    pairs = ", ".join(f"'{_quoted(name)}', {_identifier(name)}" for name in undeclared)
-    # A patch with an empty object leaves out keys whose value is null.
-    extra = f"nullif(json_merge_patch('{{}}', json_object({pairs}))::varchar, '{{}}')"
     with duckdb.connect() as conn:
         return conn.sql(
-            f"select {', '.join(map(_identifier, names))}, {extra if pairs else 'null'}::varchar "
+            f"select {', '.join(map(_identifier, names))}, {packed(undeclared)} "
             "as extra from read_json($files, columns = "
             f"{_struct(columns)}, format = 'array', maximum_object_size = 67108864)",
             params={"files": files},
         ).pl()
+
+
+def packed(names: Iterable[str]) -> str:
+    """Return the SQL of a JSON object of columns, without nulls; null where nothing is left."""
+    pairs = ", ".join(f"'{_quoted(name)}', {_identifier(name)}" for name in names)
+    # A patch with an empty object leaves out keys whose value is null.
+    merged = f"nullif(json_merge_patch('{{}}', json_object({pairs}))::varchar, '{{}}')"
+    return merged if pairs else "null::varchar"
 
 
 def _quoted(text: str) -> str:

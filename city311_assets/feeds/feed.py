@@ -96,7 +96,6 @@ class Feed:
     fields: Mapping[str, str]
     required: tuple[str, ...]
     taxonomy: str
-    record_url: str | None = None
     missing: Mapping[str, frozenset[str]] = field(default_factory=dict)
     administrative_kinds: frozenset[str] = frozenset()
     duplicate_statuses: frozenset[str] = frozenset()
@@ -115,6 +114,12 @@ class Feed:
     def column_names(self) -> list[str]:
         """The source columns by their API names, in the declared order."""
         return [column.name for column in self.columns]
+
+    @property
+    def record_url(self) -> str:
+        """The portal's answer for one record; `{record_id}` stands for its number."""
+        place = f"https://{self.city.portal}/resource/{self.dataset}.json"
+        return f"{place}?{self.record_id}={{record_id}}"
 
     @cached_property
     def table(self) -> str:

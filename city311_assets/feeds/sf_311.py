@@ -79,7 +79,6 @@ SF_311 = Feed(
     },
     required=("service_request_id", "requested_datetime", "closed_date", "service_name"),
     taxonomy="sf_311_v1",
-    record_url="https://mobile311.sfgov.org/tickets/{record_id}",
     missing={
         "*": frozenset({"", "null", "none", "n/a"}),
         "district": frozenset({"-1", "0"}),

@@ -143,11 +143,7 @@ def common_columns(accepted: pl.DataFrame, feed: Feed, areas: Areas) -> pl.DataF
     located = areas.located(placed["_latitude"], placed["_longitude"])
     cells = cells_of(placed["_latitude"], placed["_longitude"])
     seconds = pl.col("opened_at").dt.epoch("us") % (12 * 3600 * 1_000_000)
-    if feed.record_url:
-        before, after = feed.record_url.split("{record_id}")
-        url = pl.lit(before) + pl.col("record_id") + pl.lit(after)
-    else:
-        url = pl.lit(None, pl.String)
+    before, after = feed.record_url.split("{record_id}")
     origin = pl.col("fetched_from")
     columns = {
         "category": category_of(pl.col("_kind"), feed.taxonomy),
@@ -173,7 +169,7 @@ def common_columns(accepted: pl.DataFrame, feed: Feed, areas: Areas) -> pl.DataF
         "weekday": pl.col("opened_at").dt.weekday().cast(pl.UInt8),
         "is_time_certain": seconds != 0,
         "source_channel": pl.col("_source_channel"),
-        "record_url": url,
+        "record_url": pl.lit(before) + pl.col("record_id") + pl.lit(after),
         "origin": pl.when(origin.is_in(["portal", "sample"]))
         .then(origin)
         .otherwise(pl.lit("file")),

@@ -67,14 +67,19 @@ def stressors(days: pl.DataFrame) -> pl.DataFrame:
     low, high = pl.col("temperature_min_c"), pl.col("temperature_max_c")
     rain = pl.col("precipitation_mm")
     degrees_below = (FREEZING_C - (low + high) / 2).clip(lower_bound=0)
+
+    def sum_of(values: pl.Expr, days: int) -> pl.Expr:
+        # Each sum anew: a running one drifts, and with it a day's value by what went before it.
+        return pl.sum_horizontal(*(values.shift(back) for back in range(days)), ignore_nulls=False)
+
     return days.with_columns(
         is_freeze=low < FREEZING_C,
         is_freeze_thaw=(low < FREEZING_C) & (high > FREEZING_C),
         temperature_drop_c=low.shift(1) - low,
         is_heavy_rain=rain >= HEAVY_RAIN_MM,
-        rain_3d_mm=rain.rolling_sum(3),
-        rain_7d_mm=rain.rolling_sum(7),
-        freezing_degree_days_14d=degrees_below.rolling_sum(LOOK_BACK_DAYS),
+        rain_3d_mm=sum_of(rain, 3),
+        rain_7d_mm=sum_of(rain, 7),
+        freezing_degree_days_14d=sum_of(degrees_below, LOOK_BACK_DAYS),
     )
 
 

@@ -80,9 +80,14 @@ class Session:
         for table in tables:
             self.conn.execute(f"create schema if not exists {table.layer}")
             self.conn.execute(table.ddl)
-            stored = dict(row[:2] for row in self.conn.execute(f"describe {table}").fetchall())
+            described = self.conn.execute(f"describe {table}").fetchall()
+            stored = {name: dtype for name, dtype, *_ in described}
+            strict = {name for name, _, is_nullable, *_ in described if is_nullable == "NO"}
             if list(stored.items()) != [(column.name, column.type) for column in table.columns]:
                 self._migrate(table, stored)
+            for column in table.columns:
+                if column.nullable and column.name in strict:
+                    self.conn.execute(f'alter table {table} alter "{column.name}" drop not null')
 
     def _migrate(self, table: Table, stored: Mapping[str, str]) -> None:
         """Add declared nullable columns; refuse every other difference."""
@@ -303,7 +308,7 @@ class Warehouse(DuckDBResource):
             is_wasteful = free > MOST_FREE_SHARE * total and total > FEWEST_BLOCKS
             if is_wasteful:
                 compact.unlink(missing_ok=True)
-                conn.execute(f"attach '{compact}' as compact")
+                conn.execute("attach '{}' as compact".format(str(compact).replace("'", "''")))
                 conn.execute("copy from database city to compact")
                 conn.execute("detach compact")
             conn.execute("detach city")

@@ -72,6 +72,8 @@ def publish(
                 shutil.copyfile(warehouse.path, copy)
         now = datetime.now(UTC).replace(tzinfo=None)
         _finish(copy, tuple(tables), version, now, slices_in_flight)
+        # What somebody wrote into the old file must not be replayed into the new one.
+        Path(f"{path}.wal").unlink(missing_ok=True)
         copy.replace(path)
         _sync(path.parent)
     return Publication(version, now, is_new=True)

@@ -54,7 +54,7 @@ COMMON = (
         nullable=False,
     ),
     Column("source_channel", "VARCHAR", "How it came in, as published; null where unknown."),
-    Column("record_url", "VARCHAR", "Page of the record; null where the portal has none."),
+    Column("record_url", "VARCHAR", "The portal's own answer for the record.", nullable=False),
     Column("origin", "VARCHAR", "`portal`, `sample` or `file`.", False, is_provenance=True),
     OBSERVED_UNTIL,
 )
