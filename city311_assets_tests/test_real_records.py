@@ -18,9 +18,10 @@ from city311_assets.bronze.sources import DownloadedFile, Sources
 from city311_assets.feeds.feed import Feed
 from city311_assets.feeds.registry import FEEDS
 from city311_assets.partitions import Slice
-from city311_assets.silver.assets import Checked, common_checks, write
+from city311_assets.silver.assets import common_checks, write
 from city311_assets.silver.incidents import incident_rows
 from city311_assets.silver.requests import NEITHER_HOURS_NOR_REASON, request_rows
+from city311_assets.warehouse.checks import Property
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.tables.bronze import RECORDS as BRONZE
 from city311_assets.warehouse.tables.silver import RECORDS as SILVER
@@ -165,7 +166,7 @@ def compare(warehouse: Warehouse, part: Slice, rows: pl.DataFrame, expected: Exp
         assert (rows["hours_to_close"].drop_nulls() >= 0).all()
     checks = common_checks(feed, SILVER[feed.table])
     if feed.kind == "request":
-        checks.append(Checked("a_duration_or_a_reason", "", NEITHER_HOURS_NOR_REASON))
+        checks.append(Property("a_duration_or_a_reason", "", NEITHER_HOURS_NOR_REASON))
     box = feed.city.box
     corners = {"south": box.south, "west": box.west, "north": box.north, "east": box.east}
     for check in checks:

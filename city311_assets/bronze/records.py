@@ -11,6 +11,7 @@ from city311_assets.clients.socrata import Answer
 from city311_assets.feeds.clocks import wall_time
 from city311_assets.feeds.feed import ROW_CREATED_AT, ROW_ID, ROW_UPDATED_AT, Feed
 from city311_assets.partitions import BY_CHUNK, DAYS, Slice, note_days
+from city311_assets.warehouse.checks import Property, on_several_days, slice_check
 from city311_assets.warehouse.resource import Session, Warehouse
 from city311_assets.warehouse.tables.bronze import RECORDS, WITHDRAWN_RECORDS
 from city311_assets.warehouse.tables.table import Table
@@ -24,12 +25,6 @@ ELSEWHERE = """
         and record_id in (select record_id from wanted)
 """
 COUNTS = "select day, count(*) as rows from {table} where {where} group by day"
-IDS_ON_SEVERAL_DAYS = """
-    select here.record_id, here.day, there.day as other_day
-    from {table} as here join {table} as there
-        on there.feed = here.feed and there.record_id = here.record_id and there.day <> here.day
-    where here.feed = $feed and here.day >= $start and here.day < $end
-"""
 
 
 def bronze_rows(
@@ -194,22 +189,10 @@ def records(feed: Feed) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
             },
         )
 
-    @dg.asset_check(asset=key, partitions_def=DAYS)
-    def ids_on_one_day_only(
-        context: dg.AssetCheckExecutionContext, warehouse: Warehouse
-    ) -> dg.AssetCheckResult:
-        """A record stands under one day of opening only."""
-        part = Slice.of(context, feed.name)
-        offenders = warehouse.read(IDS_ON_SEVERAL_DAYS.format(table=table), part, [table])
-        return dg.AssetCheckResult(
-            passed=offenders.is_empty(),
-            metadata={
-                "offenders": offenders.height,
-                "records": [
-                    f"{record} on {day} and {other}"
-                    for record, day, other in offenders.head(CULPRITS_SHOWN).iter_rows()
-                ],
-            },
-        )
-
-    return [records, counts_equal_the_portal, ids_on_one_day_only]
+    claim = Property(
+        "ids_on_one_day_only",
+        "A record stands under one day of opening only.",
+        on_several_days(table),
+        is_blocking=False,
+    )
+    return [records, counts_equal_the_portal, slice_check(claim, table, feed.name)]

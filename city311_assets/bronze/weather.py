@@ -9,10 +9,15 @@ from city311_assets.bronze.sources import Sources, refuse_mixed_origins
 from city311_assets.clients.open_meteo import ATTRIBUTION
 from city311_assets.feeds.feed import City
 from city311_assets.partitions import BY_CHUNK, DAYS, Slice, note_days
+from city311_assets.warehouse.checks import Property, slice_check
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.tables.bronze import WEATHER
 
-HELD = f"from {WEATHER} where {WEATHER.where}"
+WITHOUT_ROW = f"""
+    select day::date as day
+    from generate_series($start::date, $end::date - 1, interval 1 day) as days(day)
+    where day::date not in (select day from {WEATHER} where {WEATHER.where})
+"""
 IMPLAUSIBLE = f"""
     from {WEATHER} where {WEATHER.where} and (
         temperature_min_c > temperature_max_c or temperature_min_c < -60
@@ -57,24 +62,17 @@ def weather(city: City) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
         unknown = rows["temperature_min_c"].null_count()
         return dg.MaterializeResult(metadata={"days": rows.height, "days_not_known_yet": unknown})
 
-    @dg.asset_check(asset=key, blocking=True, partitions_def=DAYS)
-    def every_day_has_a_row(
-        context: dg.AssetCheckExecutionContext, warehouse: Warehouse
-    ) -> dg.AssetCheckResult:
-        """Every day of the slice has a row, be its values known or not yet."""
-        part = Slice.of(context, city.name, "city")
-        held = set(warehouse.read(HELD, part, [WEATHER])["day"].to_list())
-        missing = [str(day) for day in part.days if day not in held]
-        return dg.AssetCheckResult(passed=not missing, metadata={"days": missing})
-
-    @dg.asset_check(asset=key, partitions_def=DAYS)
-    def values_plausible(
-        context: dg.AssetCheckExecutionContext, warehouse: Warehouse
-    ) -> dg.AssetCheckResult:
-        """The lowest temperature is not above the highest, and nothing fell upwards."""
-        part = Slice.of(context, city.name, "city")
-        offenders = warehouse.read(IMPLAUSIBLE, part, [WEATHER])
-        days = offenders["day"].sort().cast(pl.String).to_list()
-        return dg.AssetCheckResult(passed=not days, metadata={"days": days})
-
-    return [weather, every_day_has_a_row, values_plausible]
+    claims = [
+        Property(
+            "every_day_has_a_row",
+            "Every day of the slice has a row, be its values known or not yet.",
+            WITHOUT_ROW,
+        ),
+        Property(
+            "values_plausible",
+            "The lowest temperature is not above the highest, and nothing fell upwards.",
+            IMPLAUSIBLE,
+            is_blocking=False,
+        ),
+    ]
+    return [weather, *(slice_check(claim, WEATHER, city.name) for claim in claims)]

@@ -14,6 +14,7 @@ from city311_assets.bronze.sources import Sources, refuse_mixed_origins
 from city311_assets.clients.open_meteo import ATTRIBUTION
 from city311_assets.feeds.feed import City
 from city311_assets.partitions import BY_CHUNK, DAYS, Slice, note_days
+from city311_assets.warehouse.checks import Property, slice_check
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.tables.bronze import WEATHER_FORECASTS
 
@@ -85,14 +86,9 @@ def weather_forecasts(city: City) -> list[dg.AssetsDefinition | dg.AssetChecksDe
             metadata={"issued_now": is_current, "issued_day": str(day), "days_stored": len(counts)}
         )
 
-    @dg.asset_check(asset=key, blocking=True, partitions_def=DAYS)
-    def forecasts_look_ahead(
-        context: dg.AssetCheckExecutionContext, warehouse: Warehouse
-    ) -> dg.AssetCheckResult:
-        """Every forecast is for a day after the one it was issued on."""
-        part = Slice.of(context, city.name, "city")
-        offenders = warehouse.read(NOT_AHEAD, part, [WEATHER_FORECASTS])
-        days = offenders["day"].unique().sort().cast(pl.String).to_list()
-        return dg.AssetCheckResult(passed=not days, metadata={"days": days})
-
-    return [weather_forecasts, forecasts_look_ahead]
+    claim = Property(
+        "forecasts_look_ahead",
+        "Every forecast is for a day after the one it was issued on.",
+        NOT_AHEAD,
+    )
+    return [weather_forecasts, slice_check(claim, WEATHER_FORECASTS, city.name)]

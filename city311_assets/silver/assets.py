@@ -4,7 +4,6 @@ What belongs here: the wiring that requests and incidents share. What does not: 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import dagster as dg
 import polars as pl
@@ -15,23 +14,16 @@ from city311_assets.partitions import BY_CHUNK, DAYS, Slice, note_days
 from city311_assets.silver.areas import Areas
 from city311_assets.silver.records import newest_versions
 from city311_assets.silver.rejected_records import unaccounted_for
+from city311_assets.warehouse.checks import Property, on_several_days, slice_check
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.tables.bronze import BOUNDARIES, RECORDS
 from city311_assets.warehouse.tables.silver import REJECTED_RECORDS
 from city311_assets.warehouse.tables.table import Table
 
-CULPRITS_SHOWN = 20
-
 Rows = Callable[[pl.DataFrame, Feed, Areas], pl.DataFrame]
 
 NEIGHBORHOODS = f"from {BOUNDARIES} where city = $city and areas = 'neighborhood'"
 OPENED_ANOTHER_DAY = "from {table} where {where} and opened_at::date <> day"
-ON_SEVERAL_DAYS = """
-    select here.day, here.record_id, there.day as other_day
-    from {table} as here join {table} as there
-        on there.feed = here.feed and there.record_id = here.record_id and there.day <> here.day
-    where here.feed = $feed and here.day >= $start and here.day < $end
-"""
 MISPLACED = """
     from {table} where {where} and (
         has_point <> (cell is not null) or has_point <> (point_reason is null)
@@ -44,46 +36,35 @@ UNMAPPED_KINDS = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """A property of a slice: its name, its sentence, and the query that returns the offenders."""
-
-    name: str
-    doc: str
-    offenders: str
-    is_blocking: bool = True
-    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
-
-
-def common_checks(feed: Feed, table: Table) -> list[Checked]:
+def common_checks(feed: Feed, table: Table) -> list[Property]:
     """Return what must hold of every silver record, whatever its kind."""
     noun = table.name.removesuffix("s")
     where = table.where
     return [
-        Checked(
+        Property(
             f"one_row_per_{noun}",
             f"A {noun} has one row, within its day (a repeat is never stored) and across days.",
-            ON_SEVERAL_DAYS.format(table=table),
+            on_several_days(table),
             is_blocking=False,
         ),
-        Checked(
+        Property(
             "opened_on_its_day",
             f"Every {noun} was opened on the day whose slice it is in.",
             OPENED_ANOTHER_DAY.format(table=table, where=where),
         ),
-        Checked(
+        Property(
             "cell_inside_the_box",
             "A usable point lies inside the city's box and has a cell; any other has a reason.",
             MISPLACED.format(table=table, where=where),
         ),
-        Checked(
+        Property(
             "every_category_mapped",
             "The taxonomy knows every kind that was published.",
             UNMAPPED_KINDS.format(table=table, where=where),
             is_blocking=False,
             severity=dg.AssetCheckSeverity.WARN,
         ),
-        Checked(
+        Property(
             "every_bronze_row_accounted_for",
             "Bronze rows = silver rows + rejected rows, for every day.",
             unaccounted_for(feed, table),
@@ -107,7 +88,7 @@ def write(
 
 
 def record_assets(
-    feed: Feed, table: Table, rows_of: Rows, description: str, more_checks: Sequence[Checked] = ()
+    feed: Feed, table: Table, rows_of: Rows, description: str, more_checks: Sequence[Property] = ()
 ) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
     """Declare a feed's silver records and rejected records, with their checks."""
     key, rejected_key = table.key(feed.name), REJECTED_RECORDS.key(feed.name)
@@ -150,8 +131,17 @@ def record_assets(
             dg.MaterializeResult(asset_key=rejected_key, metadata={"range_reasons": reasons}),
         )
 
-    checks = [*common_checks(feed, table), *more_checks]
-    return [silver, *(_check(feed, table, key, checked) for checked in checks)]
+    box = feed.city.box
+    params = {
+        "south": box.south,
+        "west": box.west,
+        "north": box.north,
+        "east": box.east,
+        "unmapped": UNMAPPED,
+    }
+    also = [RECORDS[feed.name], REJECTED_RECORDS]
+    claims = [*common_checks(feed, table), *more_checks]
+    return [silver, *(slice_check(claim, table, feed.name, also, params) for claim in claims)]
 
 
 def figures(rows: pl.DataFrame) -> dict[str, int]:
@@ -167,44 +157,3 @@ def figures(rows: pl.DataFrame) -> dict[str, int]:
         counted["range_closed_before_opened"] = (reasons == "closed_before_opened").sum()
         counted["range_open"] = (reasons == "open").sum()
     return counted
-
-
-def _check(
-    feed: Feed, table: Table, key: dg.AssetKey, checked: Checked
-) -> dg.AssetChecksDefinition:
-    box = feed.city.box
-
-    @dg.asset_check(
-        asset=key,
-        name=checked.name,
-        description=checked.doc,
-        blocking=checked.is_blocking,
-        partitions_def=DAYS,
-    )
-    def check(context: dg.AssetCheckExecutionContext, warehouse: Warehouse) -> dg.AssetCheckResult:
-        part = Slice.of(context, feed.name)
-        params = part.params | {
-            "south": box.south,
-            "west": box.west,
-            "north": box.north,
-            "east": box.east,
-            "unmapped": UNMAPPED,
-        }
-        offenders = warehouse.read(
-            checked.offenders, params, [table, RECORDS[feed.name], REJECTED_RECORDS]
-        )
-        shown = [name for name in ("kind", "record_id", "rows", "other_day") if name in offenders]
-        return dg.AssetCheckResult(
-            passed=offenders.is_empty(),
-            severity=checked.severity,
-            metadata={
-                "offenders": offenders.height,
-                "days": offenders["day"].unique().sort().cast(pl.String).to_list(),
-                "examples": [
-                    ", ".join(str(value) for value in row)
-                    for row in offenders.select(shown).head(CULPRITS_SHOWN).iter_rows()
-                ],
-            },
-        )
-
-    return check

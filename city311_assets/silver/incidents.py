@@ -5,8 +5,9 @@ import polars as pl
 
 from city311_assets.feeds.feed import Feed
 from city311_assets.silver.areas import Areas
-from city311_assets.silver.assets import Checked, record_assets
+from city311_assets.silver.assets import record_assets
 from city311_assets.silver.records import category_of, common_columns, flag_of, text_of
+from city311_assets.warehouse.checks import Property
 from city311_assets.warehouse.tables.silver import INCIDENTS
 
 UNMAPPED_CODES = f"""
@@ -42,7 +43,7 @@ def incidents(feed: Feed) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition
         f"{feed.title} that happened on one city-local day: one row a record, its newest version, "
         "typed and placed in a cell, in one of five categories and one by FBI code.",
         [
-            Checked(
+            Property(
                 "every_fbi_code_mapped",
                 "The taxonomy of FBI codes knows every code that was published.",
                 UNMAPPED_CODES,

@@ -15,6 +15,7 @@ from city311_assets.feeds.taxonomy import taxonomy
 from city311_assets.silver.addresses import streets
 from city311_assets.silver.areas import Areas
 from city311_assets.silver.cells import cells_of, point_reasons
+from city311_assets.warehouse.tables.bronze import RECORDS
 from city311_assets.warehouse.tables.silver import REJECTED_RECORDS
 
 BYTE_ORDER_MARK = "\ufeff"
@@ -63,6 +64,7 @@ def newest_versions(raw: pl.DataFrame, feed: Feed) -> Sorted:
     ).sort("_updated", "_changed", "row_id", nulls_last=False)
     place = ["day", "record_id"]
     is_newest = pl.int_range(pl.len()).over(place) == pl.len().over(place) - 1
+    content = [name for name in raw.columns if name in RECORDS[feed.name].content]
     usable = ranked.filter(pl.col("reason").is_null()).with_columns(is_newest.alias("_is_newest"))
     aside = pl.concat(
         [
@@ -80,7 +82,7 @@ def newest_versions(raw: pl.DataFrame, feed: Feed) -> Sorted:
             "row_id",
             "record_id",
             "reason",
-            pl.struct(raw.columns).struct.json_encode().alias("row"),
+            pl.struct(content).struct.json_encode().alias("row"),
         )
         .select(REJECTED_RECORDS.names)
         .sort("day", "row_id"),

@@ -10,8 +10,9 @@ from city311_assets.feeds.clocks import to_utc, wall_time
 from city311_assets.feeds.feed import Feed
 from city311_assets.feeds.taxonomy import normalized
 from city311_assets.silver.areas import Areas
-from city311_assets.silver.assets import Checked, record_assets
+from city311_assets.silver.assets import record_assets
 from city311_assets.silver.records import common_columns, flag_of, per_kind, text_of
+from city311_assets.warehouse.checks import Property
 from city311_assets.warehouse.tables.silver import REQUESTS
 
 MICROSECONDS_PER_HOUR = 3_600_000_000
@@ -120,7 +121,7 @@ def requests(feed: Feed) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]
         f"{feed.title} opened on one city-local day: one row a request, its newest version, typed, "
         "placed in a cell, with the hours it took or why there are none.",
         [
-            Checked(
+            Property(
                 "a_duration_or_a_reason",
                 "Every request has the hours it took, not negative, or the reason it has none.",
                 NEITHER_HOURS_NOR_REASON,

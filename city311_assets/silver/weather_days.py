@@ -12,6 +12,7 @@ import polars as pl
 from city311_assets.feeds.feed import City
 from city311_assets.partitions import BY_CHUNK, DAYS, Slice, note_days
 from city311_assets.settings import settings
+from city311_assets.warehouse.checks import Property, slice_check
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.tables.bronze import WEATHER, WEATHER_FORECASTS
 from city311_assets.warehouse.tables.silver import WEATHER_DAYS
@@ -128,14 +129,9 @@ def weather_days(city: City) -> list[dg.AssetsDefinition | dg.AssetChecksDefinit
         )
         return dg.MaterializeResult(metadata={"range_sources": sources})
 
-    @dg.asset_check(asset=key, blocking=True, partitions_def=DAYS)
-    def values_have_a_source(
-        context: dg.AssetCheckExecutionContext, warehouse: Warehouse
-    ) -> dg.AssetCheckResult:
-        """A day has a source and a day it was known on exactly when it has values."""
-        part = Slice.of(context, city.name, "city")
-        offenders = warehouse.read(SOURCE_WITHOUT_VALUES, part, [WEATHER_DAYS])
-        days = offenders["day"].sort().cast(pl.String).to_list()
-        return dg.AssetCheckResult(passed=not days, metadata={"days": days})
-
-    return [weather_days, values_have_a_source]
+    claim = Property(
+        "values_have_a_source",
+        "A day has a source and a day it was known on exactly when it has values.",
+        SOURCE_WITHOUT_VALUES,
+    )
+    return [weather_days, slice_check(claim, WEATHER_DAYS, city.name)]

@@ -27,8 +27,11 @@ from city311_assets.warehouse.errors import (
 )
 from city311_assets.warehouse.tables.table import Table
 
-# Nothing is fetched behind the user's back; a missing extension is an error, not a download.
+# Nothing is fetched behind the user's back; a missing extension is an error, not a download. One
+# thread: slices are small, Dagster owns the parallelism, and a second thread doubles what an insert
+# costs (benchmarks/). The resource's own `connection_config` wins.
 CONNECTION: dict[str, str | bool | int | float | list[str]] = {
+    "threads": 1,
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
 }
@@ -216,7 +219,7 @@ class Warehouse(DuckDBResource):
     def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Take the lock, attach the database as `city`, and leave nothing half done."""
         with self.door():
-            conn = duckdb.connect(config=CONNECTION)
+            conn = duckdb.connect(config=CONNECTION | self.connection_config)
             try:
                 self._attach(conn)
                 conn.execute("use city")

@@ -128,7 +128,7 @@ REJECTED_RECORDS = Table(
             "`no_record_id`, `older_version`, `opened_unreadable` or `no_kind`.",
             nullable=False,
         ),
-        Column("row", "VARCHAR", "The bronze row whole, JSON.", nullable=False),
+        Column("row", "VARCHAR", "All that was published of it, JSON.", nullable=False),
     ),
     unique=("feed", "day", "row_id"),
 )
