@@ -216,7 +216,7 @@ class PortalExport:
         identity = pl.col(feed.record_id).str.strip_chars().fill_null("")
         return rows.select(
             # Stable over imports: the record's number, and which of its lines this is.
-            (identity + "#" + pl.int_range(pl.len()).over(identity).cast(pl.String))
+            (identity + "#" + pl.int_range(pl.len()).over(identity).cast(pl.String).str.zfill(6))
             .str.replace("^#", f"{self._fingerprint}#")
             .alias(ROW_ID),
             pl.lit(None, pl.String).alias(ROW_CREATED_AT),

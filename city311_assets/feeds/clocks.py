@@ -16,7 +16,9 @@ WALL_TIME_FORMATS = (
     "%m/%d/%Y %H:%M",
 )
 DATE_FORMATS = ("%Y-%m-%d", "%m/%d/%Y")
-FALSE_ZONE = r"(?:\s*UTC|Z|\+00:?00)$"
+FALSE_ZONE = r"(?i)\s*(?:UTC|Z|\+00(?::?00)?)$"
+# "26" is no year: nobody knows which century it means.
+WITH_WHOLE_YEAR = r"^\d{4}-|/\d{4}(?:\D|$)"
 
 
 def wall_time(text: pl.Expr) -> pl.Expr:
@@ -24,7 +26,8 @@ def wall_time(text: pl.Expr) -> pl.Expr:
 
     A date alone is its midnight. A zone label of UTC is dropped, not applied.
     """
-    bare = text.str.strip_chars().str.replace(FALSE_ZONE, "")
+    stripped = text.str.strip_chars().str.replace(FALSE_ZONE, "")
+    bare = pl.when(stripped.str.contains(WITH_WHOLE_YEAR)).then(stripped)
     times = [bare.str.to_datetime(fmt, strict=False, time_unit="us") for fmt in WALL_TIME_FORMATS]
     dates = [bare.str.to_date(fmt, strict=False).cast(pl.Datetime("us")) for fmt in DATE_FORMATS]
     return pl.coalesce(*times, *dates)

@@ -94,9 +94,14 @@ def text_of(feed: Feed, column: str) -> pl.Expr:
     source = feed.fields.get(column)
     if source is None:
         return pl.lit(None, pl.String)
-    text = pl.col(source).str.replace_all(BYTE_ORDER_MARK, "", literal=True).str.strip_chars()
-    is_missing = text.str.to_lowercase().is_in(sorted(feed.means_missing(column)))
-    return pl.when(~is_missing).then(text)
+    return cleaned(pl.col(source), feed, column)
+
+
+def cleaned(text: pl.Expr, feed: Feed, column: str) -> pl.Expr:
+    """Return texts trimmed, without byte-order marks, null where they mean missing in a column."""
+    bare = text.str.replace_all(BYTE_ORDER_MARK, "", literal=True).str.strip_chars()
+    is_missing = bare.str.to_lowercase().is_in(sorted(feed.means_missing(column)))
+    return pl.when(~is_missing).then(bare)
 
 
 def flag_of(feed: Feed, column: str) -> pl.Expr:

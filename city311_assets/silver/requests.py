@@ -11,7 +11,7 @@ from city311_assets.feeds.feed import Feed
 from city311_assets.feeds.taxonomy import normalized
 from city311_assets.silver.areas import Areas
 from city311_assets.silver.assets import record_assets
-from city311_assets.silver.records import common_columns, flag_of, per_kind, text_of
+from city311_assets.silver.records import cleaned, common_columns, flag_of, per_kind, text_of
 from city311_assets.warehouse.checks import Property
 from city311_assets.warehouse.tables.silver import REQUESTS
 
@@ -79,7 +79,7 @@ def request_rows(accepted: pl.DataFrame, feed: Feed, areas: Areas) -> pl.DataFra
     common = common_columns(accepted, feed, areas)
     closed = pl.lit(None, pl.String)
     if feed.closed:
-        closed = pl.col(feed.closed).str.strip_chars().replace("", None)
+        closed = cleaned(pl.col(feed.closed), feed, "closed_at")
     link = text_of(feed, "media_url")
     is_object = link.str.starts_with("{")
     marked = flag_of(feed, "is_duplicate")

@@ -5,6 +5,8 @@ look-back was fetched later is mended by materializing it again.
 """
 
 from datetime import timedelta
+from functools import reduce
+from operator import add
 
 import dagster as dg
 import polars as pl
@@ -70,8 +72,9 @@ def stressors(days: pl.DataFrame) -> pl.DataFrame:
     degrees_below = (FREEZING_C - (low + high) / 2).clip(lower_bound=0)
 
     def sum_of(values: pl.Expr, days: int) -> pl.Expr:
-        # Each sum anew: a running one drifts, and with it a day's value by what went before it.
-        return pl.sum_horizontal(*(values.shift(back) for back in range(days)), ignore_nulls=False)
+        # Each sum anew and in one order: a running one drifts with what went before the day, and
+        # polars' own adds in an order that differs from run to run.
+        return reduce(add, (values.shift(back) for back in range(days)))
 
     return days.with_columns(
         is_freeze=low < FREEZING_C,

@@ -68,9 +68,11 @@ class Session:
     def _inputs(self, frames: Mapping[str, pl.DataFrame]) -> Iterator[None]:
         for name, frame in frames.items():
             self.conn.register(name, frame)
-        yield
-        for name in frames:
-            self.conn.unregister(name)
+        try:
+            yield
+        finally:
+            for name in frames:
+                self.conn.unregister(name)
 
     def prepare(self, *tables: Table) -> None:
         """Make tables that are missing, and bring older ones up to their declared columns.

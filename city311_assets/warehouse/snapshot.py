@@ -44,7 +44,7 @@ def published(path: Path) -> Publication | None:
             row = conn.execute(
                 "select data_version, published_at from meta.publications"
             ).fetchone()
-    except (duckdb.IOException, duckdb.CatalogException):
+    except (duckdb.IOException, duckdb.CatalogException, duckdb.ConnectionException):
         return None
     return Publication(row[0], row[1], is_new=False) if row else None
 

@@ -6,8 +6,34 @@ from city311_assets.warehouse.tables.table import Column, Table
 
 FEED = Column("feed", "VARCHAR", "Name of the feed.", nullable=False)
 CITY = Column("city", "VARCHAR", "Name of the city.", nullable=False)
-DAY = Column("day", "DATE", "City-local day on which the record was opened.", nullable=False)
-RECORD_ID = Column("record_id", "VARCHAR", "The portal's own number of the record.", nullable=False)
+DAY = Column(
+    "day",
+    "DATE",
+    "City-local day of the slice: the record was opened, the weather was, the forecast was issued.",
+    nullable=False,
+)
+ROW_ID = Column(
+    "row_id", "VARCHAR", "The portal's row (`:id`), or the file's record and line.", nullable=False
+)
+FETCHED_FROM = Column(
+    "fetched_from",
+    "VARCHAR",
+    "`portal`, `sample` or the name of an imported file.",
+    nullable=False,
+    is_provenance=True,
+)
+ROW = Column("row", "VARCHAR", "All that was published of it, JSON.", nullable=False)
+WEATHER_VALUES = (
+    Column("temperature_min_c", "DOUBLE", "Lowest air temperature, °C; null if not known."),
+    Column("temperature_max_c", "DOUBLE", "Highest air temperature, °C; null if not known."),
+    Column(
+        "precipitation_mm", "DOUBLE", "Rain and melted snow, mm; null if not known, never 0 then."
+    ),
+    Column("snowfall_cm", "DOUBLE", "Snowfall, cm; null if not known, never 0 then."),
+)
+RECORD_ID_DOC = "The portal's own number of the record, trimmed; a row without one is set aside."
+RECORD_ID = Column("record_id", "VARCHAR", RECORD_ID_DOC, nullable=False)
+RECORD_ID_IF_ANY = Column("record_id", "VARCHAR", RECORD_ID_DOC)
 FETCHED_AT = Column(
     "fetched_at", "TIMESTAMP", "When the row was written here, UTC.", False, is_provenance=True
 )
@@ -30,12 +56,8 @@ def records(feed: Feed) -> Table:
         columns=(
             FEED,
             DAY,
-            Column("row_id", "VARCHAR", "The portal's row (`:id`), or the file's.", nullable=False),
-            Column(
-                "record_id",
-                "VARCHAR",
-                "The portal's own number of the record, trimmed; null where the row has none.",
-            ),
+            ROW_ID,
+            RECORD_ID_IF_ANY,
             Column(
                 "row_created_at",
                 "VARCHAR",
@@ -55,13 +77,7 @@ def records(feed: Feed) -> Table:
                 "VARCHAR",
                 "JSON object of published columns that the feed does not declare; null if none.",
             ),
-            Column(
-                "fetched_from",
-                "VARCHAR",
-                "`portal`, `sample` or the name of an imported file.",
-                nullable=False,
-                is_provenance=True,
-            ),
+            FETCHED_FROM,
             OBSERVED_UNTIL,
             FETCHED_AT,
         ),
@@ -98,7 +114,7 @@ WITHDRAWN_RECORDS = Table(
             "DATE",
             "Day under which the portal returns the record now; null if under none known here.",
         ),
-        Column("row", "VARCHAR", "The bronze row as it was, JSON.", nullable=False),
+        ROW,
     ),
     unique=("feed", "day", "record_id"),
 )
@@ -109,16 +125,9 @@ WEATHER = Table(
     one_row_per="city-local day, as the Open-Meteo archive answered",
     columns=(
         CITY,
-        Column("day", "DATE", "City-local day of the weather.", nullable=False),
-        Column("temperature_min_c", "DOUBLE", "Lowest air temperature, °C; null if not known yet."),
-        Column(
-            "temperature_max_c", "DOUBLE", "Highest air temperature, °C; null if not known yet."
-        ),
-        Column("precipitation_mm", "DOUBLE", "Rain and melted snow, mm; null if not known yet."),
-        Column("snowfall_cm", "DOUBLE", "Snowfall, cm; null if not known yet."),
-        Column(
-            "fetched_from", "VARCHAR", "`portal` or `sample`.", nullable=False, is_provenance=True
-        ),
+        DAY,
+        *WEATHER_VALUES,
+        FETCHED_FROM,
         FETCHED_AT,
     ),
     unique=("city", "day"),
@@ -131,21 +140,11 @@ WEATHER_FORECASTS = Table(
     one_row_per="issued forecast and the day it is for",
     columns=(
         CITY,
-        Column(
-            "day",
-            "DATE",
-            "Newest complete city-local day when the forecast was issued.",
-            nullable=False,
-        ),
+        DAY,
         Column("forecast_day", "DATE", "City-local day the forecast is for.", nullable=False),
-        Column("temperature_min_c", "DOUBLE", "Lowest air temperature, °C; null if not forecast."),
-        Column("temperature_max_c", "DOUBLE", "Highest air temperature, °C; null if not forecast."),
-        Column("precipitation_mm", "DOUBLE", "Rain and melted snow, mm; null if not forecast."),
-        Column("snowfall_cm", "DOUBLE", "Snowfall, cm; null if not forecast."),
+        *WEATHER_VALUES,
         Column("issued_at", "TIMESTAMP", "When the forecast was asked for, UTC.", nullable=False),
-        Column(
-            "fetched_from", "VARCHAR", "`portal` or `sample`.", nullable=False, is_provenance=True
-        ),
+        FETCHED_FROM,
         FETCHED_AT,
     ),
     unique=("city", "day", "forecast_day"),
@@ -166,9 +165,7 @@ BOUNDARIES = Table(
             "geometry", "VARCHAR", "GeoJSON geometry, longitude before latitude.", nullable=False
         ),
         Column("dataset", "VARCHAR", "The portal's dataset.", nullable=False),
-        Column(
-            "fetched_from", "VARCHAR", "`portal` or `sample`.", nullable=False, is_provenance=True
-        ),
+        FETCHED_FROM,
         FETCHED_AT,
     ),
     unique=("city", "areas", "area", "part"),

@@ -1,6 +1,16 @@
 """The columns of silver: one row per record, typed, placed and timed."""
 
-from city311_assets.warehouse.tables.bronze import CITY, DAY, FEED, OBSERVED_UNTIL, RECORD_ID
+from city311_assets.warehouse.tables.bronze import (
+    CITY,
+    DAY,
+    FEED,
+    OBSERVED_UNTIL,
+    RECORD_ID,
+    RECORD_ID_IF_ANY,
+    ROW,
+    ROW_ID,
+    WEATHER_VALUES,
+)
 from city311_assets.warehouse.tables.table import Column, Table
 
 COMMON = (
@@ -120,15 +130,15 @@ REJECTED_RECORDS = Table(
     columns=(
         FEED,
         DAY,
-        Column("row_id", "VARCHAR", "The bronze row.", nullable=False),
-        Column("record_id", "VARCHAR", "Its record number; null where the row has none."),
+        ROW_ID,
+        RECORD_ID_IF_ANY,
         Column(
             "reason",
             "VARCHAR",
             "`no_record_id`, `older_version`, `opened_unreadable` or `no_kind`.",
             nullable=False,
         ),
-        Column("row", "VARCHAR", "All that was published of it, JSON.", nullable=False),
+        ROW,
     ),
     unique=("feed", "day", "row_id"),
 )
@@ -139,7 +149,7 @@ WEATHER_DAYS = Table(
     one_row_per="city-local day",
     columns=(
         CITY,
-        Column("day", "DATE", "City-local day of the weather.", nullable=False),
+        DAY,
         Column(
             "source",
             "VARCHAR",
@@ -151,10 +161,7 @@ WEATHER_DAYS = Table(
             "Local day from which the values may be used: the day plus the archive's lag, or the "
             "day the forecast was issued; null without values.",
         ),
-        Column("temperature_min_c", "DOUBLE", "Lowest air temperature, °C; null if unknown."),
-        Column("temperature_max_c", "DOUBLE", "Highest air temperature, °C; null if unknown."),
-        Column("precipitation_mm", "DOUBLE", "Rain and melted snow, mm; null if unknown, never 0."),
-        Column("snowfall_cm", "DOUBLE", "Snowfall, cm; null if unknown, never 0."),
+        *WEATHER_VALUES,
         Column("is_freeze", "BOOLEAN", "Lowest temperature below 0 °C; null if unknown."),
         Column("is_freeze_thaw", "BOOLEAN", "Below 0 °C and above it on one day; null if unknown."),
         Column(
