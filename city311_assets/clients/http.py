@@ -74,6 +74,8 @@ class Asker:
         self.base_url = base_url.rstrip("/")
         self.patience = patience or Patience()
         self.keep_in = keep_in
+        # It would log every address with its whole query.
+        logging.getLogger("httpx").setLevel(logging.WARNING)
         self.client = httpx.Client(
             headers={"User-Agent": "city311_assets", **(headers or {})},
             timeout=self.patience.timeout_seconds,

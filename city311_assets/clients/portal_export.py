@@ -175,7 +175,7 @@ class PortalExport:
                 f"{self.path} is not a CSV file in UTF-8 ({error}); download it again as CSV"
             ) from error
         folded = [name.casefold() for name in headers]
-        if twice := sorted(name for name in headers if folded.count(name.casefold()) > 1):
+        if twice := sorted({name for name in headers if folded.count(name.casefold()) > 1}):
             raise ExportRefusedError(f"{self.path} names the columns {twice} more than once")
         if unnamed := [place for place, name in enumerate(headers, 1) if not name.strip()]:
             raise ExportRefusedError(

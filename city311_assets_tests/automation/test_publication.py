@@ -24,7 +24,7 @@ def city(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh_settings: None) 
     return Warehouse(database=str(settings().warehouse_path))
 
 
-def tick(warehouse: Warehouse, instance: dg.DagsterInstance) -> dg.RunRequest | dg.SkipReason:
+def tick(warehouse: Warehouse, instance: dg.DagsterInstance) -> object:
     context = dg.build_sensor_context(instance=instance, resources={"warehouse": warehouse})
     return publication(context)
 

@@ -1,0 +1,68 @@
+"""What an operator waits for: the code location, and a month through the whole graph."""
+
+import importlib
+import os
+import subprocess
+import sys
+from datetime import date, timedelta
+from functools import partial
+from pathlib import Path
+
+from benchmarks.measuring import Effort, interleaved, metered, run
+from benchmarks.report import Row, verdict
+
+MOST_CPU_SECONDS = 3.0
+FIRST, DAYS = date(2026, 4, 1), 30
+SETTINGS = {
+    "CITY311_DATA_DIR": "data",
+    "CITY311_START_DATE": str(FIRST),
+    "CITY311_SAMPLE_NOW": "2026-06-15T12:00:00+00:00",
+}
+
+
+def loads(module: str) -> None:
+    with metered("import"):
+        importlib.import_module(module)
+
+
+def code_location(effort: Effort, _: Path) -> list[Row]:
+    own, dagster = interleaved(
+        effort.repeats,
+        definitions=partial(loads, "city311_assets.definitions"),
+        dagster_alone=partial(loads, "dagster"),
+    )
+    return [
+        Row(
+            "code location loads",
+            "`import city311_assets.definitions`",
+            f"{own.cpu():.2f} CPU-s, {own.peak:,.0f} MB",
+            f"`import dagster` alone: {dagster.cpu():.2f} CPU-s",
+            dagster.cpu() / own.cpu(),
+            f"≤ {MOST_CPU_SECONDS:g} CPU-s",
+            verdict(own.cpu() <= MOST_CPU_SECONDS),
+        )
+    ]
+
+
+def materializes(last: str) -> None:
+    city311 = Path(sys.executable).with_name("city311")
+    with metered("materialize"):
+        subprocess.run(
+            [city311, "materialize", "--from", str(FIRST), "--to", last],
+            env=os.environ | SETTINGS,
+            stdout=sys.stderr,
+            check=True,
+        )
+
+
+def sample_month(effort: Effort, _: Path) -> list[Row]:
+    days = DAYS // effort.divisor
+    (cost,) = run(partial(materializes, str(FIRST + timedelta(days=days - 1))))
+    return [
+        Row(
+            "the sample city through the whole graph: `city311 materialize`",
+            f"{days} days, 400 records a feed and day, once",
+            f"{cost.wall:.1f} s, {60 * days / cost.wall:,.0f} days a minute; "
+            f"{cost.cpu:.1f} CPU-s, {cost.peak:,.0f} MB",
+        )
+    ]
