@@ -7,11 +7,13 @@ what the questions are (`socrata`, `open_meteo`).
 import json
 import logging
 import random
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,12 @@ class _TryAgainError(Exception):
         self.final, self.wait_seconds = final, wait_seconds
 
 
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Return the trusted certificates, read once: a check opens many clients."""
+    return httpx.create_ssl_context()
+
+
 class Asker:
     """Asks one service for JSON. Close it, or use it as a context manager."""
 
@@ -79,6 +87,7 @@ class Asker:
         self.client = httpx.Client(
             headers={"User-Agent": "city311_assets", **(headers or {})},
             timeout=self.patience.timeout_seconds,
+            verify=_certificates(),
         )
 
     def __enter__(self) -> "Asker":
@@ -153,20 +162,19 @@ class Asker:
             ) from error
         request_id = answer.headers.get(REQUEST_ID)
         logger.debug("%s answered %s, request id %s", url, answer.status_code, request_id)
-        said = _words(answer)
         if answer.status_code in {ACCEPTED, TOO_MANY_REQUESTS} or answer.is_server_error:
             raise _TryAgainError(
                 SourceUnavailableError(
                     f"status {answer.status_code} in {self.patience.attempts} tries",
                     url=url,
-                    said=said,
+                    said=_words(answer),
                     request_id=request_id,
                 ),
                 _retry_after(answer),
             )
         if not answer.is_success:
             raise RequestRefusedError(
-                f"status {answer.status_code}", url=url, said=said, request_id=request_id
+                f"status {answer.status_code}", url=url, said=_words(answer), request_id=request_id
             )
         body = answer.content.removeprefix(BYTE_ORDER_MARK).strip()
         if not _is_read(body, read):
@@ -175,7 +183,7 @@ class Asker:
                     f"status 200 without whole JSON in {self.patience.attempts} tries "
                     f"(content type {answer.headers.get('Content-Type', 'none')})",
                     url=url,
-                    said=said,
+                    said=_words(answer),
                     request_id=request_id,
                 )
             )
@@ -212,10 +220,12 @@ def _retry_after(answer: httpx.Response) -> float | None:
     text = answer.headers.get("Retry-After", "").strip()
     if not text:
         return None
-    if text.isdigit():
+    if text.isdecimal():
         return float(text)
     try:
-        return (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
+        at = parsedate_to_datetime(text)
+        at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
+        return (at - datetime.now(UTC)).total_seconds()
     except (TypeError, ValueError):
         return None
 

@@ -32,7 +32,7 @@ class _Endpoint:
 
 
 class OpenMeteo:
-    """Asks once per city and range, never per cell. Close it, or use it as a context manager."""
+    """Asks once per city and range, never per cell. Use it as a context manager."""
 
     def __init__(
         self, archive_url: str, forecast_url: str, *, patience: Patience | None = None

@@ -58,7 +58,7 @@ class Answer:
 
 
 class Socrata:
-    """Reads one feed's dataset. Close it, or use it as a context manager."""
+    """Reads one feed's dataset. Use it as a context manager."""
 
     def __init__(
         self,
@@ -290,7 +290,7 @@ def _files(bodies: Iterable[bytes]) -> Iterator[list[str]]:
 
 
 class SocrataBoundaries:
-    """Reads a portal's boundary datasets as GeoJSON. Close it, or use it as a context manager."""
+    """Reads a portal's boundary datasets as GeoJSON. Use it as a context manager."""
 
     def __init__(
         self, base_url: str, *, app_token: str | None = None, patience: Patience | None = None
