@@ -41,7 +41,7 @@ test: check
 	$(BIN)/python -m pytest --numprocesses 2
 
 trials: $(READY)
-	$(BIN)/python -m pytest -m trial --trials-report docs/trials.md
+	$(BIN)/python -m pytest city311_assets_tests/trials -m trial --trials-report=docs/trials.md
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks

@@ -1,6 +1,7 @@
 """Long range runs over the whole graph, left alone and killed."""
 
 import random
+import re
 import shutil
 import time
 from pathlib import Path
@@ -47,7 +48,15 @@ def test_a_sixty_day_backfill_holds_what_the_portals_count(tmp_path: Path, trial
     assert bronze == {feed: silver[feed] + aside.get(feed, 0) for feed in FEEDS}
     told = portal_counts(city)
     assert bronze == told
-    trial.found(rows=bronze, set_aside=aside, seconds=round(seconds), last_words=done.stdout[-160:])
+    said = re.search(r"([\d,]+) slices in (\d+) runs", done.stdout)
+    assert said
+    trial.found(
+        rows=", ".join(f"{rows:,} {feed}" for feed, rows in bronze.items()),
+        set_aside=", ".join(f"{rows} {feed}" for feed, rows in aside.items()),
+        slices=said[1],
+        runs=said[2],
+        seconds=round(seconds),
+    )
 
 
 def portal_counts(city: Installation) -> dict[str, int]:
