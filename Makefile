@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-export DAGSTER_HOME ?= $(CURDIR)/data/dagster
+-include .env
+export DAGSTER_HOME ?= $(abspath $(or $(CITY311_DATA_DIR),data))/dagster
 
 .PHONY: help demo test check trials dev bench clean docs lock
 help:
@@ -14,7 +15,7 @@ help:
 	@echo "make bench   the measurements; writes docs/benchmarks.md"
 	@echo "make docs    the data dictionary, from the declared tables"
 	@echo "make lock    constraints.txt, from pyproject.toml"
-	@echo "make clean   everything that was made in data/"
+	@echo "make clean   what the sample city made in data/; other folders are left alone"
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit('Python 3.11 or newer is needed, this is ' + sys.version if sys.version_info < (3, 11) else 0)"
@@ -27,6 +28,8 @@ demo: $(READY)
 	$(BIN)/city311 demo
 
 dev: $(READY)
+	mkdir -p $(DAGSTER_HOME)
+	test -f $(DAGSTER_HOME)/dagster.yaml || cp data/dagster/dagster.yaml $(DAGSTER_HOME)/
 	$(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port 3000
 
 check: $(READY)
@@ -53,5 +56,6 @@ lock: $(READY)
 	$(BIN)/uv pip compile pyproject.toml --group dev --extra methods --universal --python-version 3.11 --upgrade --no-emit-index-url --no-annotate --quiet --output-file constraints.txt
 
 clean:
-	find data -mindepth 1 -maxdepth 1 ! -name README.md ! -name dagster ! -name warehouse -exec rm -rf {} +
-	find data/dagster data/warehouse -mindepth 1 -maxdepth 1 ! -name dagster.yaml ! -name README.md -exec rm -rf {} +
+	rm -rf data/city311.duckdb data/city311.duckdb.wal data/.publishing-*
+	rm -rf data/warehouse/warehouse.*
+	find data/dagster -mindepth 1 -maxdepth 1 ! -name dagster.yaml -exec rm -rf {} +

@@ -30,7 +30,7 @@ class Settings(BaseSettings):
         default=date(2025, 1, 1), description="First day the graph covers; the first of a month."
     )
     data_dir: Path = Field(
-        default=Path("data"), description="Folder of the DuckDB files, photos and DAGSTER_HOME."
+        default=Path("data"), description="Folder of the DuckDB files and of DAGSTER_HOME."
     )
     dagster_home: Path | None = Field(
         default=None,

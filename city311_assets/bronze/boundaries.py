@@ -91,7 +91,7 @@ def boundaries(city: City) -> list[dg.AssetsDefinition | dg.AssetChecksDefinitio
         )
         with warehouse.transaction() as session:
             session.prepare(BOUNDARIES)
-            refuse_mixed_origins(session, BOUNDARIES, sources.origin)
+            refuse_mixed_origins(session, sources.origin)
             session.replace(BOUNDARIES, rows, city.name)
         counts = dict(rows["areas"].value_counts().iter_rows())
         return dg.MaterializeResult(metadata={"dagster/row_count": rows.height, **counts})

@@ -5,7 +5,7 @@ What belongs here: turning settings into clients. What does not: anything the cl
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -20,11 +20,11 @@ from city311_assets.clients.socrata import Answer, Socrata, SocrataBoundaries
 from city311_assets.feeds.feed import City, Feed
 from city311_assets.feeds.registry import feed_named
 from city311_assets.settings import Settings, settings
-from city311_assets.warehouse.resource import Session
-from city311_assets.warehouse.tables.table import Table
+from city311_assets.warehouse.resource import Session, Warehouse
 
 SAMPLE = "sample"
 PORTAL = "portal"
+ORIGIN = "meta.origin"
 
 
 class RecordSource(Protocol):
@@ -94,6 +94,7 @@ class Sources(dg.ConfigurableResource):
             page_size=self.page_size,
             patience=self.patience,
             keep_in=Path(self.raw_pages_dir) if self.raw_pages_dir else None,
+            clock=self._now,
         )
 
     def boundaries_of(self, city: City) -> SocrataBoundaries:
@@ -108,6 +109,11 @@ class Sources(dg.ConfigurableResource):
         if archive is None or forecast is None:
             raise ValueError("a live source needs weather_archive_url and weather_forecast_url")
         return OpenMeteo(archive, forecast, patience=self.patience)
+
+    def _now(self) -> datetime:
+        """Return the sources' instant: the sample city's clock may stand still."""
+        stands_at = settings().sample_now if self.origin == SAMPLE else None
+        return stands_at or datetime.now(UTC)
 
     @property
     def _token(self) -> str | None:
@@ -154,25 +160,39 @@ class MixedOriginsError(ValueError):
     """Sample rows and real rows would stand in one warehouse."""
 
 
-def refuse_mixed_origins(session: Session, table: Table, origin: str) -> None:
-    """Raise where a table holds sample rows and real ones would join them, or the other way round.
+def refuse_mixed_origins(session: Session, origin: str) -> None:
+    """Raise where a warehouse of sample records is about to get real ones, or the other way round.
+
+    The first write says which it is.
 
     Raises
     ------
     MixedOriginsError
     """
     is_sample = origin == SAMPLE
-    held = session.read(
-        f"select 1 from {table} where (fetched_from = 'sample') <> $is_sample limit 1",
-        {"is_sample": is_sample},
-    )
-    if not held.is_empty():
+    session.run("create schema if not exists meta")
+    session.run(f"create table if not exists {ORIGIN} (is_sample boolean not null)")
+    held = session.read(f"from {ORIGIN}")["is_sample"].to_list()
+    if not held:
+        session.run(f"insert into {ORIGIN} values ($is_sample)", {"is_sample": is_sample})
+    elif held != [is_sample]:
         kinds = ("sample", "real") if is_sample else ("real", "sample")
         raise MixedOriginsError(
-            f"{table} holds {kinds[1]} rows and this run brings {kinds[0]} ones; a warehouse has "
+            f"this warehouse holds {kinds[1]} records and this run brings {kinds[0]} ones; it has "
             "one or the other. Set CITY311_SOURCE to what it holds, or point CITY311_DATA_DIR at "
-            "another folder (`make clean` empties this one)"
+            "another folder"
         )
+
+
+def origin_held(warehouse: Warehouse) -> str | None:
+    """Return `sample` or `portal` for what a warehouse holds; None for nothing yet."""
+    if not warehouse.path.exists():
+        return None
+    known = "select 1 from duckdb_tables() where schema_name = 'meta' and table_name = 'origin'"
+    if warehouse.read(known).is_empty():
+        return None
+    held = warehouse.read(f"from {ORIGIN}")["is_sample"].to_list()
+    return {True: SAMPLE, False: PORTAL}[held[0]] if held else None
 
 
 def _sample_city() -> str:

@@ -56,7 +56,7 @@ def weather(city: City) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
         rows = weather_rows(days, city, sources.origin)
         with warehouse.transaction() as session:
             session.prepare(WEATHER)
-            refuse_mixed_origins(session, WEATHER, sources.origin)
+            refuse_mixed_origins(session, sources.origin)
             session.replace(WEATHER, rows, part)
         note_days(context, key, rows.group_by("day").agg(pl.len().alias("rows")), part)
         unknown = rows["temperature_min_c"].null_count()

@@ -60,8 +60,9 @@ def weather_forecasts(city: City) -> list[dg.AssetsDefinition | dg.AssetChecksDe
         backfill_policy=BY_CHUNK,
         metadata=WEATHER_FORECASTS.metadata,
         kinds={"duckdb", "open-meteo"},
-        description=f"Weather forecasts for {city.title} by the day they were issued, a row a day "
-        f"ahead. Past forecasts cannot be had again; their slices stay. {ATTRIBUTION}.",
+        description=f"Weather forecasts for {city.title} by the newest complete local day when "
+        "they were issued, a row a day ahead. Past forecasts cannot be had again; their slices "
+        f"stay. {ATTRIBUTION}.",
     )
     def weather_forecasts(
         context: dg.AssetExecutionContext, warehouse: Warehouse, sources: Sources
@@ -76,7 +77,7 @@ def weather_forecasts(city: City) -> list[dg.AssetsDefinition | dg.AssetChecksDe
                 rows = forecast_rows(service.forecast(city), city, now, sources.origin)
             with warehouse.transaction() as session:
                 session.prepare(WEATHER_FORECASTS)
-                refuse_mixed_origins(session, WEATHER_FORECASTS, sources.origin)
+                refuse_mixed_origins(session, sources.origin)
                 session.replace(WEATHER_FORECASTS, rows, part.day(day))
         else:
             context.log.info(f"only the forecast of {day} can be had now; kept what is stored")
@@ -88,7 +89,7 @@ def weather_forecasts(city: City) -> list[dg.AssetsDefinition | dg.AssetChecksDe
 
     claim = Property(
         "forecasts_look_ahead",
-        "Every forecast is for a day after the one it was issued on.",
+        "Every forecast is for a day after the complete one it follows.",
         NOT_AHEAD,
     )
     return [weather_forecasts, slice_check(claim, WEATHER_FORECASTS, city.name)]

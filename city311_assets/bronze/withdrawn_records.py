@@ -38,7 +38,7 @@ def withdrawn_records(
     earlier
         The slice's withdrawn records before this write; one that came back leaves them.
     elsewhere
-        `record_id, day` of records that other slices hold.
+        `record_id, day` (and more) of records that other slices hold.
     gone_at
         When the portal was asked, UTC.
     """

@@ -1,27 +1,34 @@
 """What the demo says when it is done: what was made, what it shows, and where to look."""
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import duckdb
 from rich.console import Console
 from rich.table import Table as Grid
 
-from city311_assets.feeds.registry import FEEDS
+from city311_assets.bronze.weather_forecasts import newest_complete_day
+from city311_assets.feeds.registry import CITIES, FEEDS
 from city311_assets.partitions import DAYS
 from city311_assets.settings import Settings
 from city311_assets.warehouse.resource import CONNECTION
 from city311_assets.warehouse.tables.registry import TABLES
 
+# Of young days only the quick requests have closed: days old enough, and the share still open.
 SLOWEST = """
-    select neighborhood, count(hours_to_close) as requests, median(hours_to_close) as hours
-    from requests where feed = 'sf_311' and neighborhood is not null
-    group by neighborhood having requests >= 100 order by hours desc, neighborhood limit 3
+    select neighborhood, median(hours_to_close) as hours,
+        avg((hours_to_close_reason is not distinct from 'open')::int) as share_open
+    from requests
+    where feed = 'sf_311' and neighborhood is not null
+        and opened_at_utc < observed_until - interval 21 day
+    group by neighborhood having count(*) >= 100 order by hours desc, neighborhood limit 3
 """
 
 
 def demo_range() -> tuple[date, date]:
-    """Return two calendar months, ending with the newest day that has a slice."""
-    newest = date.fromisoformat(DAYS.get_partition_keys()[-1])
+    """Return two calendar months, ending with the newest day that is over in every city."""
+    now = datetime.now(UTC)
+    over = (newest_complete_day(now, city.timezone) for city in CITIES.values())
+    newest = min(date.fromisoformat(DAYS.get_partition_keys()[-1]), *over)
     month_before = newest.replace(day=1) - timedelta(days=1)
     return month_before.replace(day=1), newest
 
@@ -45,8 +52,8 @@ def tell(settings: Settings, out: Console) -> None:
     out.print()
     out.print("[bold]This is SAMPLE data[/bold], made by the embedded city; no network was used.")
     if slow:
-        said = ", ".join(f"{name} ({hours:.0f} h)" for name, _, hours in slow)
-        out.print(f"Slowest San Francisco neighbourhoods by plain median: {said}.")
+        said = ", ".join(f"{name} {hours:.0f} h ({share:.0%} open)" for name, hours, share in slow)
+        out.print(f"Slowest in San Francisco, requests three weeks old or more: {said}.")
     out.print(
         f"{administrative:.0%} of Chicago's 311 records ask for no work; "
         "the view `requests` leaves them out."
@@ -59,12 +66,13 @@ def tell(settings: Settings, out: Console) -> None:
 Look at it:
   make dev                      the asset graph, its checks and partitions: http://127.0.0.1:3000
   notebooks/first_look.ipynb    the published file in a notebook
-  python -c "import duckdb; print(duckdb.connect('{settings.snapshot_path}', read_only=True)\
-.sql('from records_per_day order by all desc limit 9'))"
+  .venv/bin/python -c "import duckdb; city = duckdb.connect('{settings.snapshot_path}', \
+read_only=True); print(city.sql('from records_per_day order by all desc limit 9'))"
 
 Go on:
-  .venv/bin/city311 import FILE --feed {next(iter(FEEDS))}   a file you downloaded from a portal
-  CITY311_SOURCE=live CITY311_DATA_DIR=data/live .venv/bin/city311 materialize --from … --to …
-  .venv/bin/city311 doctor              what may be wrong
+  export CITY311_SOURCE=live CITY311_DATA_DIR=live-data     real records, in their own folder
+  .venv/bin/city311 materialize --from … --to …              from the portals
+  .venv/bin/city311 import FILE --feed {next(iter(FEEDS))}              from a file you downloaded
+  .venv/bin/city311 doctor                                   what may be wrong
   docs/where_things_are.md, docs/data_dictionary.md""",
     )

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from city311_assets.bronze.sources import Sources
+from city311_assets.bronze.sources import Sources, origin_held
 from city311_assets.clients.errors import SourceError
 from city311_assets.feeds.registry import CITIES, FEEDS
 from city311_assets.partitions import DAYS
 from city311_assets.settings import Settings, unknown_variables
+from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.snapshot import published
 
 PACKAGES = ("dagster", "dagster-duckdb", "duckdb", "polars", "h3", "httpx")
@@ -83,6 +84,9 @@ def _sources(settings: Settings) -> Iterator[Finding]:
 
 def _disk(settings: Settings, first: date | None, last: date | None) -> Iterator[Finding]:
     keys = DAYS.get_partition_keys()
+    if not keys:
+        yield Finding("start date", False, f"{settings.start_date} lies in the future")
+        return
     first = first or date.fromisoformat(keys[0])
     last = last or date.fromisoformat(keys[-1])
     days = (last - first).days + 1
@@ -128,9 +132,21 @@ def _warehouse(settings: Settings) -> Iterator[Finding]:
     if snapshot is None or snapshot.published_at is None:
         yield Finding("published file", False, "none yet; `city311 snapshot` publishes one")
         return
+    is_newest = snapshot.data_version == settings.warehouse_path.with_suffix(".version").read_text()
     age = datetime.now(UTC).replace(tzinfo=None) - snapshot.published_at
     yield Finding(
-        "published file", True, f"{settings.snapshot_path}, {age.total_seconds() / 3600:.1f} h old"
+        "published file",
+        is_newest,
+        f"{settings.snapshot_path}, {age.total_seconds() / 3600:.1f} h old, "
+        + ("the newest write" if is_newest else "older than the warehouse: `city311 snapshot`"),
+    )
+    held = {"sample": "sample", "portal": "live"}.get(
+        origin_held(Warehouse(database=str(path))) or ""
+    )
+    yield Finding(
+        "origin",
+        held in {None, settings.source},
+        f"holds {held or 'no'} records, CITY311_SOURCE is {settings.source}",
     )
 
 

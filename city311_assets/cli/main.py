@@ -104,7 +104,12 @@ def import_file(
     """
     from dagster import AssetSelection
 
-    from city311_assets.bronze.sources import DownloadedFile
+    from city311_assets.bronze.sources import (
+        SAMPLE,
+        DownloadedFile,
+        MixedOriginsError,
+        origin_held,
+    )
     from city311_assets.cli.runs import RangeRefusedError, plan, refuse_uncovered
     from city311_assets.clients.portal_export import ExportRefusedError, PortalExport
     from city311_assets.definitions import build, warehouse
@@ -118,6 +123,11 @@ def import_file(
         export = PortalExport(file, declared, observed_at)
         days = list(export.days)
         refuse_uncovered(days[0], days[-1])
+        if origin_held(warehouse()) == SAMPLE:
+            raise MixedOriginsError(
+                f"{settings().warehouse_path} holds sample records; import real ones into another "
+                "folder: CITY311_SOURCE=live CITY311_DATA_DIR=… city311 import …"
+            )
     except (ExportRefusedError, RangeRefusedError, ValueError) as error:
         raise _fail(error) from error
     source = DownloadedFile(
@@ -203,7 +213,7 @@ def _run_and_report(steps: "Sequence[Step]", defs: "dg.Definitions") -> None:
     """Execute, publish, and say what was made."""
     import dagster as dg
 
-    from city311_assets.cli.runs import end_abandoned_runs, execute
+    from city311_assets.cli.runs import CHANGES, end_abandoned_runs, execute
     from city311_assets.definitions import warehouse
     from city311_assets.warehouse.snapshot import publish
 
@@ -221,11 +231,15 @@ def _run_and_report(steps: "Sequence[Step]", defs: "dg.Definitions") -> None:
         except KeyboardInterrupt as error:
             err.print("stopped; every slice is the old one or the new one; run the command again")
             raise typer.Exit(INTERRUPTED) from error
-    publish(warehouse(), settings().snapshot_path)
+    done = publish(warehouse(), settings().snapshot_path)
     out.print(
         f"{outcome.materializations:,} slices in {outcome.runs} runs, {outcome.seconds:.0f} s; "
-        f"published to {settings().snapshot_path}"
+        + ("published to " if done.is_new else "nothing new for ")
+        + str(settings().snapshot_path)
     )
+    for name, counted in outcome.changes.items():
+        figures = ", ".join(f"{counted[change]:,} {change}" for change in CHANGES)
+        out.print(f"  {name}: {figures}")
     for title, said in (
         ("checks that warn", outcome.warnings),
         ("checks that fail", outcome.failed_checks),
@@ -253,7 +267,11 @@ def main() -> None:
             said = problem["msg"].removeprefix("Value error, ")
             err.print(f"[red]error:[/red] setting {escape(name)}: {escape(said)}")
         sys.exit(USAGE)
-    app()
+    try:
+        app()
+    except OSError as error:
+        err.print(f"[red]error:[/red] {escape(str(error))}")
+        sys.exit(USAGE)
 
 
 if __name__ == "__main__":

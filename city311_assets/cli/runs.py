@@ -9,6 +9,7 @@ import os
 import socket
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -31,6 +32,7 @@ from city311_assets.partitions import DAYS, DAYS_PER_RUN, MONTHS, range_tags
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 SECONDS_PER_MINUTE = 60
 PROCESS_TAG = "city311/process"
+CHANGES = ("added", "changed", "unchanged", "gone")
 
 
 class RangeRefusedError(ValueError):
@@ -56,6 +58,8 @@ class Outcome:
     days: int = 0
     seconds: float = 0.0
     materializations: int = 0
+    # By asset: how many records were added, changed, unchanged and gone.
+    changes: dict[str, Counter[str]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     # By asset and check: what was said, a line for each run that said it.
     failed_checks: dict[str, list[str]] = field(default_factory=dict)
@@ -75,6 +79,8 @@ def refuse_uncovered(first: date, last: date) -> None:
     RangeRefusedError
     """
     keys = DAYS.get_partition_keys()
+    if not keys:
+        raise RangeRefusedError("CITY311_START_DATE lies in the future: no day has a slice yet")
     start, newest = date.fromisoformat(keys[0]), date.fromisoformat(keys[-1])
     if last < first:
         raise RangeRefusedError(f"the range ends ({last}) before it starts ({first})")
@@ -109,7 +115,8 @@ def plan(graph: dg.AssetSelection | str, defs: dg.Definitions, days: Sequence[da
     keys = [key for level in assets.toposorted_asset_keys_by_level for key in level]
     try:
         selection = dg.AssetSelection.from_string(graph) if isinstance(graph, str) else graph
-        chosen = selection.resolve(assets)
+        # Tables written in one transaction are written together.
+        chosen = selection.required_multi_asset_neighbors().resolve(assets)
     except dg.DagsterError as error:
         names = ", ".join(sorted(key.to_user_string() for key in keys))
         raise RangeRefusedError(
@@ -230,9 +237,14 @@ def _add(outcome: Outcome, step: Step, result: dg.ExecuteInProcessResult) -> Non
     """Add one run to the outcome."""
     outcome.runs += 1
     outcome.days += step.days
+    said: set[dg.AssetKey] = set()
     for event in result.all_events:
         if event.is_step_materialization:
             outcome.materializations += 1
+            if event.asset_key and event.asset_key not in said:
+                # Every day of a range carries the range's own figures; one of them will do.
+                said.add(event.asset_key)
+                _add_changes(outcome, event)
         elif event.is_step_failure:
             outcome.failures.append(f"{step.label}, {event.step_key}: {_cause(event)}")
         elif event.is_failure and not any(e.is_step_failure for e in result.all_events):
@@ -245,6 +257,14 @@ def _add(outcome: Outcome, step: Step, result: dg.ExecuteInProcessResult) -> Non
         kept = outcome.failed_checks if is_error else outcome.warnings
         name = f"{check.asset_key.to_user_string()}: {check.check_name}"
         kept.setdefault(name, []).append(f"{step.label}: {', '.join(values)}")
+
+
+def _add_changes(outcome: Outcome, event: dg.DagsterEvent) -> None:
+    metadata = event.step_materialization_data.materialization.metadata
+    figures = {name: metadata.get(f"range_{name}") for name in CHANGES}
+    if event.asset_key and all(value is not None for value in figures.values()):
+        counted = outcome.changes.setdefault(event.asset_key.to_user_string(), Counter())
+        counted.update({name: int(str(v.value)) for name, v in figures.items() if v is not None})
 
 
 def _cause(event: dg.DagsterEvent) -> str:

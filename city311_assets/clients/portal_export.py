@@ -69,7 +69,8 @@ class PortalExport:
     def records(self, start: date, end: date) -> Answer:
         """Return the file's records opened from `start` up to, not including, `end`."""
         rows = self.rows.filter(pl.col("_day").is_between(start, end, closed="left"))
-        return Answer(rows.drop("_day"), self.observed, self.undeclared, is_complete=False)
+        rows = rows.drop("_day")
+        return Answer(rows, self.observed, self.undeclared, is_complete=False, absent=self.absent)
 
     def counts_by_day(self, start: date, end: date) -> dict[date, int]:
         """Return how many records the file holds for each local day that has any."""
@@ -96,9 +97,14 @@ class PortalExport:
     @cached_property
     def observed(self) -> datetime:
         """The instant up to which the file knows the records, UTC."""
-        if self.observed_until:
-            return self.observed_until
         now = datetime.now(UTC).replace(tzinfo=None)
+        if self.observed_until:
+            if self.observed_until > now:
+                raise ExportRefusedError(
+                    f"{self.path} cannot have been downloaded at {self.observed_until}: that is "
+                    "after now"
+                )
+            return self.observed_until
         named = [self.feed.opened, self.feed.closed, self.feed.changed]
         newest = [
             self.rows.select(to_utc(wall_time(pl.col(name)), self.feed.city.timezone).alias("at"))

@@ -10,7 +10,7 @@ import logging
 import re
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -48,13 +48,15 @@ class Answer:
 
     `rows` has the columns `:id, :created_at, :updated_at`, the declared ones, and `extra`, a JSON
     object of the undeclared ones (null where a row has none). `undeclared` names those columns.
-    `is_complete` is false for a source that knows only some of a day's records.
+    `is_complete` is false for a source that knows only some of a day's records, `absent` names
+    declared columns that it does not have at all.
     """
 
     rows: pl.DataFrame
     observed_until: datetime
     undeclared: tuple[str, ...]
     is_complete: bool = True
+    absent: tuple[str, ...] = ()
 
 
 class Socrata:
@@ -69,8 +71,9 @@ class Socrata:
         page_size: int = 50_000,
         patience: Patience | None = None,
         keep_in: Path | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self.feed, self.page_size = feed, page_size
+        self.feed, self.page_size, self.clock = feed, page_size, clock
         headers = {"X-App-Token": app_token} if app_token else {}
         self.asker = Asker(base_url, headers=headers, patience=patience, keep_in=keep_in)
         self.resource = f"/resource/{feed.dataset}.json"
@@ -142,7 +145,7 @@ class Socrata:
             Paged twice, by key and by offset, the rows still differ from the portal's count.
         MissingColumnsError, RequestRefusedError, SourceUnavailableError, MalformedAnswerError
         """
-        observed_until = datetime.now(UTC).replace(tzinfo=None)
+        observed_until = self.clock().astimezone(UTC).replace(tzinfo=None)
         names = self.columns()
         where = self.window(start, end)
         declared = self.feed.column_names

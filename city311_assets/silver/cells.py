@@ -17,6 +17,7 @@ FINEST_RESOLUTION = 15
 RESOLUTION_SHIFT = 52
 RESOLUTION_MASK = 0xF << RESOLUTION_SHIFT
 BITS_PER_DIGIT = 3
+PIECE = 500_000
 
 
 def point_reasons(
@@ -47,22 +48,26 @@ def cells_of(latitude: pl.Series, longitude: pl.Series) -> pl.Series:
     """Return the H3 cell of resolution 10 of each point (degrees); null where either is null."""
     is_known = latitude.is_not_null() & longitude.is_not_null()
     known = pl.DataFrame({"latitude": latitude, "longitude": longitude}).filter(is_known)
-    # The integer interface mapped over lists: 20 times the speed of a row-wise apply.
-    cells = list(
-        map(
-            h3.latlng_to_cell,
-            known["latitude"].to_list(),
-            known["longitude"].to_list(),
-            [RESOLUTION] * known.height,
+    # The integer interface mapped over lists: 20 times the speed of a row-wise apply. In pieces,
+    # because a list of Python numbers takes several times their room.
+    pieces = [
+        pl.Series(
+            list(
+                map(
+                    h3.latlng_to_cell,
+                    piece["latitude"].to_list(),
+                    piece["longitude"].to_list(),
+                    [RESOLUTION] * piece.height,
+                )
+            ),
+            dtype=pl.UInt64,
         )
-    )
-    places = is_known.arg_true()
-    return (
-        pl.Series("cell", [None], pl.UInt64)
-        .new_from_index(0, len(latitude))
-        .scatter(places, pl.Series(cells, dtype=pl.UInt64))
-        .alias("cell")
-    )
+        for piece in known.iter_slices(PIECE)
+    ]
+    cells = pl.Series("cell", [None], pl.UInt64).new_from_index(0, len(latitude))
+    if pieces:
+        cells = cells.scatter(is_known.arg_true(), pl.concat(pieces))
+    return cells.alias("cell")
 
 
 def parents_of(cell: pl.Expr, resolution: int) -> pl.Expr:

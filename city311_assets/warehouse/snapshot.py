@@ -8,6 +8,7 @@ reader keeps the old one for as long as it likes.
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,8 @@ from city311_assets.warehouse.resource import CONNECTION, Session, Warehouse
 from city311_assets.warehouse.tables.registry import TABLES
 from city311_assets.warehouse.tables.table import Table
 
+UNFINISHED = ".publishing-"
+LEFT_BEHIND_AFTER_SECONDS = 3_600
 PUBLICATIONS = (
     "create or replace table meta.publications as select $version::varchar as data_version, "
     "$published_at::timestamp as published_at, $in_flight::varchar[] as slices_in_flight"
@@ -63,9 +66,10 @@ def publish(
     if old and old.data_version == warehouse.data_version:
         return old
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".publishing-", dir=path.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=path.parent) as folder:
         copy = Path(folder) / path.name
         with warehouse.door():
+            _sweep(path.parent)
             version = warehouse.data_version
             warehouse.settle()
             if warehouse.path.exists():
@@ -77,6 +81,13 @@ def publish(
         copy.replace(path)
         _sync(path.parent)
     return Publication(version, now, is_new=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed publications left behind."""
+    for left in folder.glob(f"{UNFINISHED}*"):
+        if time.time() - left.stat().st_mtime > LEFT_BEHIND_AFTER_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _finish(

@@ -1,13 +1,15 @@
 -- Convenience views of the published file. Each begins with a comment that the file keeps.
 
--- Requests that ask for work: administrative calls left out.
+-- Requests that ask for work: administrative calls left out. Young days have closed only their quick
+-- ones: compare hours over days old enough, with the share still open beside them.
 create or replace view requests as
 from silver.requests where not is_administrative;
 
--- Requests not closed when they were last observed, with their age then, in hours.
+-- Requests that ask for work and were not closed when last observed, with their age then, in hours.
 create or replace view open_requests as
 select *, date_diff('minute', opened_at_utc, observed_until) / 60 as hours_open
-from silver.requests where hours_to_close_reason in ('open', 'closed_after_observed');
+from silver.requests
+where not is_administrative and hours_to_close_reason in ('open', 'closed_after_observed');
 
 -- Reported crimes.
 create or replace view incidents as

@@ -19,7 +19,7 @@ from city311_assets.feeds.feed import BoundarySet
 from city311_assets.partitions import Slice
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.tables.bronze import BOUNDARIES, WEATHER, WEATHER_FORECASTS
-from city311_assets_tests.portals import Portals, materialize, verdicts
+from city311_assets_tests.portals import Portals, failure, materialize, verdicts
 
 FIRST, LAST = dt.date(2026, 6, 5), dt.date(2026, 6, 14)
 PART = Slice("chicago", FIRST, LAST + dt.timedelta(days=1), "city")
@@ -109,6 +109,16 @@ def test_boundaries_of_every_set_are_stored_once(warehouse: Warehouse, portal: P
     assert verdicts(result) == {"areas_valid_and_inside": True}
     counts = warehouse.read(f"select areas, count(*) from {BOUNDARIES} group by areas order by 1")
     assert counts.rows() == [("neighborhood", 77), ("ward", 50)]
+
+
+def test_sample_weather_does_not_join_real_records(warehouse: Warehouse, portal: Portals):
+    assert materialize(weather(CHICAGO), warehouse, portal.sources, FIRST).success
+    sample = portal.sources_with(origin="sample")
+    for declared in (boundaries(CHICAGO), weather(CHICAGO)):
+        first = None if declared[0].partitions_def is None else FIRST
+        result = materialize(declared, warehouse, sample, first)
+        assert not result.success
+        assert "holds real records" in failure(result)
 
 
 def square(name: str | None, west: float = -87.7) -> dict:

@@ -49,6 +49,13 @@ def test_a_selection_materializes_only_itself(made: Installation):
     assert "6 slices in 1 runs" in done.stdout
 
 
+def test_a_table_brings_the_one_it_is_written_with(made: Installation):
+    done = made.run("materialize", *DAYS, "--select", 'key:"bronze/sf_311"')
+    assert done.returncode == 0, done.stderr
+    assert "6 slices in 1 runs" in done.stdout
+    assert "bronze/sf_311: 0 added, 0 changed," in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -102,6 +109,7 @@ def test_a_file_is_imported_beside_what_is_there(tmp_path: Path):
     done = real.run("import", str(file), "--feed", "sf_311")
     assert done.returncode == 0, done.stderr
     assert "1 records of San Francisco 311 cases" in done.stdout
+    assert "bronze/sf_311: 1 added, 0 changed, 0 unchanged, 0 gone" in done.stdout
     # Half past eleven on the night after the clock went forward: seven hours behind UTC.
     row = "select day::varchar, opened_at_utc::varchar, origin from requests"
     assert real.query(row) == [("2026-03-08", "2026-03-09 06:30:00", "file")]
@@ -112,7 +120,7 @@ def test_a_real_file_does_not_join_sample_records(made: Installation, tmp_path: 
     file = tmp_path / "cases.csv"
     file.write_text(f"{HEADER}\n{CASE}\n")
     done = made.run("import", str(file), "--feed", "sf_311")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "CITY311_DATA_DIR" in done.stderr
     assert made.query(ROWS) == before
 

@@ -9,7 +9,7 @@ CITY = Column("city", "VARCHAR", "Name of the city.", nullable=False)
 DAY = Column(
     "day",
     "DATE",
-    "City-local day of the slice: the record was opened, the weather was, the forecast was issued.",
+    "City-local day of the slice: the record was opened, the weather was, the forecast follows.",
     nullable=False,
 )
 ROW_ID = Column(
@@ -41,7 +41,7 @@ OBSERVED_UNTIL = Column(
     "observed_until",
     "TIMESTAMP",
     "When the portal was asked, or the newest change a file knows of, UTC; "
-    "nothing later can be in the row.",
+    "a closing after it counts as open.",
     False,
     is_provenance=True,
 )
