@@ -26,11 +26,25 @@ def wall_time(text: pl.Expr) -> pl.Expr:
 
     A date alone is its midnight. A zone label of UTC is dropped, not applied.
     """
+    return text.map_batches(_wall_times, return_dtype=pl.Datetime("us"))
+
+
+def _wall_times(text: pl.Series) -> pl.Series:
+    """Read texts, each format only where those before it gave nothing: mostly one does all."""
     stripped = text.str.strip_chars().str.replace(FALSE_ZONE, "")
-    bare = pl.when(stripped.str.contains(WITH_WHOLE_YEAR)).then(stripped)
-    times = [bare.str.to_datetime(fmt, strict=False, time_unit="us") for fmt in WALL_TIME_FORMATS]
-    dates = [bare.str.to_date(fmt, strict=False).cast(pl.Datetime("us")) for fmt in DATE_FORMATS]
-    return pl.coalesce(*times, *dates)
+    bare = pl.select(pl.when(stripped.str.contains(WITH_WHOLE_YEAR)).then(stripped)).to_series()
+    found = bare.clear(len(bare)).cast(pl.Datetime("us"))
+    for fmt in (*WALL_TIME_FORMATS, *DATE_FORMATS):
+        unread = (bare.is_not_null() & found.is_null()).arg_true()
+        if unread.is_empty():
+            break
+        texts = bare.gather(unread)
+        if fmt in DATE_FORMATS:
+            read = texts.str.to_date(fmt, strict=False).cast(pl.Datetime("us"))
+        else:
+            read = texts.str.to_datetime(fmt, strict=False, time_unit="us")
+        found = found.scatter(unread, read)
+    return found
 
 
 def utc_instant(text: pl.Expr) -> pl.Expr:
