@@ -53,8 +53,8 @@ class SampleCity:
     @cached_property
     def app(self) -> "Starlette":
         """The ASGI application."""
-        from starlette.applications import Starlette  # noqa: PLC0415
-        from starlette.routing import Route  # noqa: PLC0415
+        from starlette.applications import Starlette
+        from starlette.routing import Route
 
         return Starlette(
             routes=[
@@ -69,8 +69,8 @@ class SampleCity:
 
     @cached_property
     def _datasets(self) -> "dict[tuple[str, str], Dataset]":
-        from city311_assets.feeds.registry import FEEDS  # noqa: PLC0415
-        from city311_assets.sample_city.datasets import GeneratedDataset  # noqa: PLC0415
+        from city311_assets.feeds.registry import FEEDS
+        from city311_assets.sample_city.datasets import GeneratedDataset
 
         generated: dict[tuple[str, str], Dataset] = {
             (feed.city.portal, feed.dataset): GeneratedDataset(
@@ -82,12 +82,12 @@ class SampleCity:
 
     @cached_property
     def _soda(self) -> "Soda":
-        from city311_assets.sample_city.soda import Soda  # noqa: PLC0415
+        from city311_assets.sample_city.soda import Soda
 
         return Soda()
 
     def _dataset(self, request: "Request") -> "Dataset":
-        from city311_assets.sample_city.soql_clauses import SodaError  # noqa: PLC0415
+        from city311_assets.sample_city.soql_clauses import SodaError
 
         key = request.path_params["portal"], request.path_params["dataset"]
         if found := self._datasets.get(key):
@@ -98,13 +98,13 @@ class SampleCity:
         return _json({"status": "ok", "now": self.clock().isoformat(), "seed": self.seed})
 
     def _truth(self, _: "Request") -> "Response":
-        from city311_assets.sample_city.truth import truth  # noqa: PLC0415
+        from city311_assets.sample_city.truth import truth
 
         return _json(truth(self.seed))
 
     def _resource(self, request: "Request") -> "Response":
-        from city311_assets.sample_city.soql import query  # noqa: PLC0415
-        from city311_assets.sample_city.soql_clauses import SodaError  # noqa: PLC0415
+        from city311_assets.sample_city.soql import query
+        from city311_assets.sample_city.soql_clauses import SodaError
 
         try:
             dataset = self._dataset(request)
@@ -114,8 +114,8 @@ class SampleCity:
             return _json(error.body, error.status)
 
     def _view(self, request: "Request") -> "Response":
-        from city311_assets.sample_city.soda import boundary_view, view  # noqa: PLC0415
-        from city311_assets.sample_city.soql_clauses import SodaError  # noqa: PLC0415
+        from city311_assets.sample_city.soda import boundary_view, view
+        from city311_assets.sample_city.soql_clauses import SodaError
 
         portal, dataset_id = request.path_params["portal"], request.path_params["dataset"]
         if boundary := boundary_view(portal, dataset_id):
@@ -127,7 +127,7 @@ class SampleCity:
             return _json({"code": "not_found", "error": True, "message": message}, 404)
 
     def _boundaries(self, request: "Request") -> "Response":
-        from city311_assets.sample_city.geography import boundaries  # noqa: PLC0415
+        from city311_assets.sample_city.geography import boundaries
 
         found = boundaries(request.path_params["portal"], request.path_params["dataset"])
         if found is None:
@@ -136,7 +136,7 @@ class SampleCity:
         return _json(found, media_type="application/vnd.geo+json")
 
     def _weather(self, request: "Request") -> "Response":
-        from city311_assets.sample_city.open_meteo import (  # noqa: PLC0415
+        from city311_assets.sample_city.open_meteo import (
             WeatherError,
             archive,
             forecasts,
@@ -152,7 +152,7 @@ class SampleCity:
 
 
 def _text(body: str, status: int, media_type: str = "application/json") -> "Response":
-    from starlette.responses import Response  # noqa: PLC0415
+    from starlette.responses import Response
 
     headers = {"X-Socrata-RequestId": uuid4().hex}
     return Response(body, status, headers, f"{media_type};charset=utf-8")
@@ -174,7 +174,7 @@ class Serving:
     @classmethod
     def started(cls, city: SampleCity) -> "Serving":
         """Listen on a free loopback port and serve in the background."""
-        import uvicorn  # noqa: PLC0415
+        import uvicorn
 
         listening = socket.create_server(("127.0.0.1", 0), backlog=128)
         config = uvicorn.Config(

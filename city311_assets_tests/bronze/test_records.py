@@ -14,6 +14,7 @@ from city311_assets.bronze.records import (
     joined,
     not_older,
     records,
+    write,
 )
 from city311_assets.bronze.sources import DownloadedFile, Sources
 from city311_assets.clients.portal_export import ExportRefusedError
@@ -368,6 +369,27 @@ def test_of_two_complete_answers_the_one_asked_for_last_stands_whichever_writes_
     assert not_older(held, rows_of(), at(3)).equals(held)
     assert not_older(held, rows_of(("a", 10, "y")), at(10))["record_id"].to_list() == ["a"]
     assert not_older(held, rows_of(), at(10)).is_empty()
+
+
+def answered(hour: int, *records: str, is_complete: bool = True) -> Answer:
+    """Return an answer about records of the day, observed at an hour."""
+    rows = published(SF_311, [case(record) for record in records]).with_columns(
+        pl.lit(None, pl.String).alias(":created_at"), pl.lit(None, pl.String).alias("extra")
+    )
+    return Answer(rows, at(hour), (), is_complete)
+
+
+def test_what_was_observed_earlier_changes_nothing_when_it_is_written_later(warehouse: Warehouse):
+    def wrote(answer: Answer) -> list[str]:
+        with warehouse.transaction() as session:
+            write(session, SF_311, answer, "portal", PART)
+        return numbers(warehouse)
+
+    assert wrote(answered(1, "a", "b", "c")) == ["a", "b", "c"]
+    assert wrote(answered(9, "a", "b")) == ["a", "b"]
+    assert wrote(answered(3, "a")) == ["a", "b"]
+    assert wrote(answered(3, "c", is_complete=False)) == ["a", "b"]
+    assert warehouse.read(GONE, PART)["record_id"].to_list() == ["c"]
 
 
 def test_a_row_without_a_day_is_named():
