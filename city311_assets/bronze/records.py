@@ -1,11 +1,13 @@
 """Bronze records: what a portal says today about the records opened on a day, as text."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import dagster as dg
 import polars as pl
 
+from city311_assets.bronze.slices import Asked, note_slices
 from city311_assets.bronze.sources import Sources, day_counts, refuse_mixed_origins
 from city311_assets.bronze.withdrawn_records import follow_moved_records, withdrawn_records
 from city311_assets.clients.socrata import Answer
@@ -15,6 +17,7 @@ from city311_assets.partitions import BY_CHUNK, DAYS, Slice, note_days
 from city311_assets.warehouse.checks import Property, on_several_days, slice_check
 from city311_assets.warehouse.resource import Session, Warehouse
 from city311_assets.warehouse.tables.bronze import RECORDS, WITHDRAWN_RECORDS
+from city311_assets.warehouse.tables.meta import SLICES
 from city311_assets.warehouse.tables.table import Table
 
 CULPRITS_SHOWN = 20
@@ -142,10 +145,18 @@ def changes_by_day(held: pl.DataFrame, rows: pl.DataFrame, table: Table) -> pl.D
     )
 
 
-def write(session: Session, feed: Feed, answer: Answer, origin: str, part: Slice) -> pl.DataFrame:
-    """Replace a slice by an answer, keep what it withdraws, and return the changes by day."""
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a write did: the changes by day, and other days that it makes doubtful."""
+
+    changes: pl.DataFrame
+    stale_days: list[str]
+
+
+def write(session: Session, feed: Feed, answer: Answer, origin: str, part: Slice) -> Written:
+    """Replace a slice by an answer, and keep what it withdraws."""
     table = RECORDS[feed.name]
-    session.prepare(table, WITHDRAWN_RECORDS)
+    session.prepare(table, WITHDRAWN_RECORDS, SLICES)
     refuse_mixed_origins(session, origin)
     held = session.read(SLICE.format(table=table, where=table.where), part.params)
     rows = bronze_rows(feed, answer, origin, datetime.now(UTC).replace(tzinfo=None))
@@ -162,7 +173,9 @@ def write(session: Session, feed: Feed, answer: Answer, origin: str, part: Slice
     session.replace(table, rows, part)
     session.replace(WITHDRAWN_RECORDS, gone, part)
     follow_moved_records(session, rows, part.params)
-    return changes_by_day(held, rows, table)
+    asked = Asked(part, answer.observed_until, answer.is_complete)
+    stale = note_slices(session, table, rows, elsewhere, asked)
+    return Written(changes_by_day(held, rows, table), stale)
 
 
 def records(feed: Feed) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
@@ -201,7 +214,8 @@ def records(feed: Feed) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
         if answer.undeclared:
             context.log.warning(f"kept in `extra`, not declared: {', '.join(answer.undeclared)}")
         with warehouse.transaction() as session:
-            changes = write(session, feed, answer, sources.origin, part)
+            written = write(session, feed, answer, sources.origin, part)
+        changes = written.changes
         note_days(context, key, changes, part)
         gone = changes.select("day", pl.col("gone").alias("rows"))
         note_days(context, withdrawn_key, gone, part)
@@ -211,6 +225,7 @@ def records(feed: Feed) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
             "observed_until": str(answer.observed_until),
             "origin": sources.origin,
             "undeclared_columns": list(answer.undeclared),
+            "days_to_ask_again": written.stale_days,
         }
         return (
             dg.MaterializeResult(asset_key=key, metadata=metadata),

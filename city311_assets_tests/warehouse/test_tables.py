@@ -15,7 +15,17 @@ from city311_assets_tests.silver.raw import TYPES
 from city311_assets_tests.warehouse.things import DAY, NEXT, THINGS
 
 every_table = pytest.mark.parametrize("table", TABLES, ids=str)
-PROVENANCE = {"fetched_at", "fetched_from", "observed_until", "origin", "last_seen_at", "gone_at"}
+PROVENANCE = {
+    "fetched_at",
+    "fetched_from",
+    "observed_until",
+    "origin",
+    "last_seen_at",
+    "gone_at",
+} | {
+    "asked_at",
+    "stale_since",
+}
 
 
 def own_columns(table: Table) -> list[Column]:
@@ -27,7 +37,7 @@ def own_columns(table: Table) -> list[Column]:
 
 def test_tables_have_names_of_their_own():
     assert len({str(table) for table in TABLES}) == len(TABLES)
-    assert {table.layer for table in TABLES} == {"bronze", "silver"}
+    assert {table.layer for table in TABLES} == {"bronze", "silver", "meta"}
     assert set(RECORDS) == set(FEEDS)
 
 

@@ -1,6 +1,6 @@
-"""Every table of the warehouse, in the order of the layers."""
+"""Every table of the warehouse, in the order of the layers, and what it knows of itself."""
 
-from city311_assets.warehouse.tables import bronze, silver
+from city311_assets.warehouse.tables import bronze, meta, silver
 from city311_assets.warehouse.tables.table import Table
 
 TABLES: tuple[Table, ...] = (
@@ -13,4 +13,5 @@ TABLES: tuple[Table, ...] = (
     silver.INCIDENTS,
     silver.REJECTED_RECORDS,
     silver.WEATHER_DAYS,
+    meta.SLICES,
 )
