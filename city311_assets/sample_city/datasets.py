@@ -11,29 +11,15 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from city311_assets.feeds.feed import ROW_CREATED_AT, ROW_ID, ROW_UPDATED_AT, Feed
+from city311_assets.sample_city.cities.registry import declared_feed, simulated_feed
 from city311_assets.sample_city.records import as_of, day_events, day_records
 from city311_assets.sample_city.soql_clauses import SYSTEM_TYPES, Days
 
-NUMBERS = (
-    *("lat", "long", "latitude", "longitude", "x_coordinate", "y_coordinate", "year", "id"),
-    *("ward", "community_area", "supervisor_district", "precinct", "bos_2012"),
-    *("created_hour", "created_day_of_week", "created_month"),
-)
-TIMES = (
-    *("requested_datetime", "closed_date", "updated_datetime", "data_as_of", "data_loaded_at"),
-    *("created_date", "last_modified_date", "date", "updated_on"),
-)
-CHECKBOXES = ("duplicate", "legacy_record", "arrest", "domestic")
-TYPES = {
-    **dict.fromkeys(NUMBERS, "number"),
-    **dict.fromkeys(TIMES, "calendar_date"),
-    **dict.fromkeys(CHECKBOXES, "checkbox"),
-    **dict.fromkeys(("point", "location"), "location"),
-    "point_geom": "point",
-    "media_url": "url",
-}
-COMPUTED_COLUMNS = {
-    "sf_311": (":@computed_region_26cr_cadq", ":@computed_region_6qbp_sg9q"),
+# Data types by silver column: what a feed maps to it has that type at the portal.
+TYPED_FIELDS = {
+    "number": ("latitude", "longitude"),
+    "checkbox": ("is_duplicate", "is_arrest", "is_domestic"),
+    "url": ("media_url",),
 }
 # About so many whole records are kept, those of the days last asked for.
 KEPT_RECORDS = 100_000
@@ -67,10 +53,19 @@ class Dataset(Protocol):
 
 
 def column_types(feed: Feed) -> dict[str, str]:
-    """Return the data types of a feed's columns at its portal, Socrata's own first."""
-    computed = COMPUTED_COLUMNS.get(feed.name, ())
-    names = [*feed.column_names, *computed]
-    return SYSTEM_TYPES | {name: TYPES.get(name, "text") for name in names}
+    """Return the data types of a feed's columns at its portal, Socrata's own first.
+
+    What the feed's own declaration tells (times, flags, coordinates) holds for any feed; the rest
+    is declared with the simulated one.
+    """
+    told = dict.fromkeys(filter(None, (feed.opened, feed.closed, feed.changed)), "calendar_date")
+    for kind, fields in TYPED_FIELDS.items():
+        told |= dict.fromkeys((feed.fields[name] for name in fields if name in feed.fields), kind)
+    computed: tuple[str, ...] = ()
+    if declared := declared_feed(feed):
+        told |= declared.types
+        computed = declared.computed_columns
+    return SYSTEM_TYPES | {name: told.get(name, "text") for name in (*feed.column_names, *computed)}
 
 
 class Clock(Protocol):
@@ -103,6 +98,7 @@ class GeneratedDataset:
     @property
     def types(self) -> Mapping[str, str]:
         """Data type by column."""
+        simulated_feed(self.feed)
         return column_types(self.feed)
 
     @property
@@ -174,12 +170,11 @@ class FrameDataset:
     def types(self) -> Mapping[str, str]:
         """Data type by column."""
         if self.feed and not self.columns:
-            more = [name for name in self.frame.columns if name not in column_types(self.feed)]
-            return column_types(self.feed) | {name: TYPES.get(name, "text") for name in more}
-        own = self.columns or {
-            name: TYPES.get(name, "text") for name in self.frame.columns if name not in SYSTEM_TYPES
-        }
-        return SYSTEM_TYPES | dict(own)
+            declared = column_types(self.feed)
+            more = [name for name in self.frame.columns if name not in declared]
+            return declared | dict.fromkeys(more, "text")
+        names = [name for name in self.frame.columns if name not in SYSTEM_TYPES]
+        return SYSTEM_TYPES | dict(self.columns or dict.fromkeys(names, "text"))
 
     def rows(self, columns: frozenset[str], days: Days) -> pl.DataFrame:  # noqa: ARG002
         """Return the whole frame, with every column that the dataset has."""

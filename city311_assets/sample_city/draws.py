@@ -4,6 +4,7 @@ A day's draws depend on (seed, feed, date, records a day) only. What the portal 
 its faults, is in `records`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
@@ -11,97 +12,24 @@ from zlib import crc32
 from zoneinfo import ZoneInfo
 
 import numpy as np
-from numpy.typing import NDArray
 
 from city311_assets.feeds.feed import Feed
+from city311_assets.sample_city.cities.registry import simulated_city, simulated_feed
 from city311_assets.sample_city.geography import METERS_PER_DEGREE, Tiling, shortening, tiling
-from city311_assets.sample_city.kinds import (
-    AFFINITY,
-    AT_AIRPORT,
-    AT_CALL_CENTRE,
-    AT_LEAKS,
-    Variety,
-    varieties,
-)
+from city311_assets.sample_city.kinds import AFFINITY, AT_LEAKS, Variety, varieties
 from city311_assets.sample_city.leaks import leak_cells
-from city311_assets.sample_city.truth import (
-    CLOSING_SIGMA,
-    EXTRA_HOURS,
-    NEVER_CLOSED_SHARE,
+from city311_assets.sample_city.simulation import (
+    Bools,
+    Draws,
+    Floats,
     HotSpot,
-    hot_spots,
+    Ints,
 )
+from city311_assets.sample_city.truth import CLOSING_SIGMA, NEVER_CLOSED_SHARE
 from city311_assets.sample_city.weather import freeze_thaw_share, heavy_rain, observed
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
-
-# Numbers of cases are handed out from a block a day; gaps of up to three keep within it.
-NUMBERS_PER_RECORD, SPARE_NUMBERS = 16, 64
 CHOICES = 16
-
-# Longitude, latitude of the places that stand for "no place of its own".
-FIXED_PLACES = {
-    AT_CALL_CENTRE: (-87.67984621876099, 41.871831277993564),
-    AT_AIRPORT: (-87.89450, 41.97450),
-}
-DUPLICATE_SHARE = {"sf_311": 0.0, "chicago_311": 0.08, "chicago_crimes": 0.0}
 REPEATED_SHARE = 0.001
-
-# Monday to Sunday, and midnight to 23 o'clock; both are scaled to a mean of 1.
-WEEKDAYS = {
-    "sf_311": (1.10, 1.08, 1.06, 1.04, 1.02, 0.86, 0.84),
-    "chicago_311": (1.18, 1.14, 1.10, 1.08, 1.04, 0.76, 0.70),
-    "chicago_crimes": (0.99, 0.97, 0.97, 0.98, 1.04, 1.04, 1.01),
-}
-HOURS = {
-    "sf_311": (
-        *(0.25, 0.15, 0.1, 0.1, 0.2, 0.5, 1.1, 2.0, 2.4, 2.3, 2.1, 1.9),
-        *(1.7, 1.6, 1.5, 1.4, 1.3, 1.15, 0.95, 0.8, 0.7, 0.6, 0.45, 0.35),
-    ),
-    "chicago_311": (
-        *(0.2, 0.12, 0.1, 0.1, 0.15, 0.35, 0.9, 1.7, 2.2, 2.4, 2.3, 2.1),
-        *(1.9, 1.8, 1.7, 1.5, 1.3, 1.1, 0.9, 0.75, 0.6, 0.5, 0.4, 0.3),
-    ),
-    "chicago_crimes": (
-        *(1.2, 0.85, 0.75, 0.6, 0.5, 0.5, 0.55, 0.7, 0.85, 0.95, 1.0, 1.05),
-        *(1.2, 1.1, 1.15, 1.25, 1.25, 1.3, 1.3, 1.25, 1.2, 1.15, 1.1, 1.0),
-    ),
-}
-
-
-@dataclass(frozen=True)
-class Draws:
-    """One day's records, by time of opening; arrays of one length.
-
-    `opened` is the instant and `wall` the local wall time of opening, in seconds. `hours` is what
-    closing takes (NaN: never), `extra` how much of it the neighbourhood adds. `parent` is the index
-    of the record that one repeats, -1 for none. `choices` are uniform, for the portal's part.
-    """
-
-    feed: Feed
-    day: date
-    records_per_day: int
-    parts: tuple[Variety, ...]
-    variety: Ints
-    area: Ints
-    longitude: Floats
-    latitude: Floats
-    opened: Ints
-    wall: Ints
-    hours: Floats
-    extra: Floats
-    number: Ints
-    parent: Ints
-    is_repeated: Bools
-    choices: Floats
-    row_ids: NDArray[np.uint8]
-
-    @property
-    def size(self) -> int:
-        """How many records there are."""
-        return self.variety.size
 
 
 @dataclass(frozen=True)
@@ -117,12 +45,14 @@ class _Plan:
     mean_hours: Floats
     extra: Floats
     seasons: tuple[str, ...]
+    fixed_places: Mapping[str, tuple[float, float]]
     spots: tuple[HotSpot, ...]
     spot_parts: tuple[tuple[Ints, Floats], ...]
 
 
 @cache
 def _plan(feed: str, city: str) -> _Plan:
+    simulated = simulated_city(city)
     parts = varieties(feed)
     tiles = tiling(city, "neighborhood")
     profiles = list(AFFINITY)
@@ -130,7 +60,7 @@ def _plan(feed: str, city: str) -> _Plan:
     shares = np.array([part.share for part in parts])
     names = sorted({part.kind for part in parts})
     density = by_area / tiles.square_km
-    spots, chosen = hot_spots(feed), []
+    spots, chosen = simulated.feeds[feed].hot_spots, []
     for spot in spots:
         (home,) = tiles.nearest(np.array([spot.longitude]), np.array([spot.latitude]))
         own = np.array([index for index, part in enumerate(parts) if part.kind in spot.kinds])
@@ -138,7 +68,6 @@ def _plan(feed: str, city: str) -> _Plan:
             [parts[i].share * density[profiles.index(parts[i].profile), home] for i in own]
         )
         chosen.append((own, rates * np.pi * (spot.radius_m / 1000) ** 2))
-    extras = EXTRA_HOURS[city]
     return _Plan(
         parts=parts,
         tiles=tiles,
@@ -149,8 +78,9 @@ def _plan(feed: str, city: str) -> _Plan:
         ),
         kind=np.array([names.index(part.kind) for part in parts]),
         mean_hours=np.array([part.hours for part in parts]),
-        extra=np.array([extras.get(name, 0.0) for name in tiles.names]),
+        extra=np.array([simulated.extra_hours.get(name, 0.0) for name in tiles.names]),
         seasons=tuple(part.season for part in parts),
+        fixed_places=simulated.fixed_places,
         spots=spots,
         spot_parts=tuple(chosen),
     )
@@ -213,7 +143,7 @@ def _places(
     areas = np.where(profile < 0, 0, areas % len(plan.tiles.names))
     longitude, latitude = plan.tiles.points(areas, rng)
     own = np.array([part.profile for part in plan.parts])[variety]
-    for name, (east, north) in FIXED_PLACES.items():
+    for name, (east, north) in plan.fixed_places.items():
         longitude[own == name], latitude[own == name] = east, north
     if (leaking := own == AT_LEAKS).any():
         cells = leak_cells(seed)
@@ -221,11 +151,13 @@ def _places(
     return longitude, latitude
 
 
-def _opened(feed: Feed, day: date, size: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
+def _opened(
+    feed: Feed, by_hour: tuple[float, ...], day: date, size: int, rng: np.random.Generator
+) -> tuple[Ints, Ints]:
     """Return the instants and wall times of opening: no skipped hour, a repeated one twice."""
     clock = _clock(feed.city.timezone, day)
     wall_hours = clock.walls % 86_400 // 3_600
-    running = np.cumsum(np.array(HOURS[feed.name])[wall_hours])
+    running = np.cumsum(np.array(by_hour)[wall_hours])
     hour = np.searchsorted(running, rng.random(size) * running[-1])
     second = (rng.random(size) * 3_600).astype(np.int64)
     guess = rng.random(size)
@@ -250,10 +182,16 @@ def draws(feed: Feed, day: date, *, seed: int, records_per_day: int) -> Draws:
     """Return one city-local day of one feed.
 
     `records_per_day` is about the mean over a year; weekday, season and weather move it.
+
+    Raises
+    ------
+    NotSimulatedError
+        The sample city lacks something of the feed.
     """
+    simulated = simulated_feed(feed)
     plan = _plan(feed.name, feed.city.name)
     rng = np.random.default_rng([seed, crc32(feed.name.encode()), day.toordinal()])
-    week = WEEKDAYS[feed.name]
+    week = simulated.weekdays
     rhythm = records_per_day * week[day.weekday()] / (sum(week) / 7)
     seasonal = _seasonal(feed, day, seed, plan.seasons)
     expected = plan.shares * seasonal
@@ -267,7 +205,7 @@ def draws(feed: Feed, day: date, *, seed: int, records_per_day: int) -> Draws:
         east, north = _in_disc(spot, feed.city.name, more.size, rng)
         longitude, latitude = np.append(longitude, east), np.append(latitude, north)
         variety = np.append(variety, more)
-    opened, wall = _opened(feed, day, variety.size, rng)
+    opened, wall = _opened(feed, simulated.hours, day, variety.size, rng)
     order = np.argsort(opened, kind="stable")
     variety, longitude, latitude = variety[order], longitude[order], latitude[order]
     opened, wall = opened[order], wall[order]
@@ -275,7 +213,7 @@ def draws(feed: Feed, day: date, *, seed: int, records_per_day: int) -> Draws:
     choices = rng.random((CHOICES, size))
     placed = plan.profile[variety] >= 0
     placed |= np.array([part.profile == AT_LEAKS for part in plan.parts])[variety]
-    parent = _parents(plan.kind[variety], placed & (choices[0] < DUPLICATE_SHARE[feed.name]))
+    parent = _parents(plan.kind[variety], placed & (choices[0] < simulated.duplicate_share))
     repeats = parent >= 0
     longitude = np.where(repeats, longitude[parent] + 2e-4 * (choices[1] - 0.5), longitude)
     latitude = np.where(repeats, latitude[parent] + 2e-4 * (choices[2] - 0.5), latitude)
@@ -287,6 +225,7 @@ def draws(feed: Feed, day: date, *, seed: int, records_per_day: int) -> Draws:
     hours = np.where((choices[3] < NEVER_CLOSED_SHARE) & ~at_once, np.nan, hours)
     return Draws(
         feed=feed,
+        simulated=simulated,
         day=day,
         records_per_day=records_per_day,
         parts=plan.parts,

@@ -5,10 +5,8 @@ its centres clipped to the city's outline, so that the area of a point is the ar
 centre, in a plane where a degree of longitude is shortened to its length at the city's latitude.
 """
 
-import csv
 from dataclasses import dataclass
 from functools import cache, cached_property
-from importlib.resources import files
 
 import numpy as np
 import shapely
@@ -19,6 +17,7 @@ from shapely.geometry.base import BaseGeometry
 from city311_assets.feeds.feed import BoundarySet
 from city311_assets.feeds.registry import CITIES
 from city311_assets.sample_city.kinds import AFFINITY, CHARACTERS
+from city311_assets.sample_city.tables import NotSimulatedError, lines, rows
 
 METERS_PER_DEGREE = 111_195.0
 
@@ -26,24 +25,21 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-def _place_rows(name: str) -> list[dict[str, str]]:
-    text = files("city311_assets.sample_city").joinpath("places", f"{name}.csv").read_text("utf-8")
-    return list(csv.DictReader(text.splitlines()))
-
-
 @cache
-def outline(city: str) -> shapely.Polygon:
-    """Return a city's simplified outline, counter-clockwise, in degrees."""
-    rows = _place_rows(f"{city}_outline")
-    ring = [(float(row["longitude"]), float(row["latitude"])) for row in rows]
-    return shapely.geometry.polygon.orient(shapely.Polygon(ring))
+def outline(city: str) -> shapely.Polygon | shapely.MultiPolygon:
+    """Return a city's simplified outline, counter-clockwise, in degrees; islands are parts."""
+    rings: dict[str, list[tuple[float, float]]] = {}
+    for row in rows(f"places/{city}_outline.csv"):
+        corner = float(row["longitude"]), float(row["latitude"])
+        rings.setdefault(row.get("part") or city, []).append(corner)
+    parts = [shapely.geometry.polygon.orient(shapely.Polygon(ring)) for ring in rings.values()]
+    return parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
 
 
 @cache
 def streets(city: str) -> tuple[str, ...]:
     """Return the names of a city's streets."""
-    folder = files("city311_assets.sample_city").joinpath("places")
-    return tuple(folder.joinpath(f"{city}_streets.txt").read_text("utf-8").split("\n")[:-1])
+    return tuple(lines(f"places/{city}_streets.txt"))
 
 
 def shortening(city: str) -> float:
@@ -138,20 +134,23 @@ def tiling(city: str, areas: str) -> Tiling:
 
     Raises
     ------
-    ValueError
+    NotSimulatedError
         The city has no such areas.
     """
-    rows = [row for row in _place_rows(f"{city}_areas") if row["areas"] == areas]
-    if not rows:
-        raise ValueError(f"the sample city has no {areas} areas of {city}")
+    centres = [row for row in rows(f"places/{city}_areas.csv") if row["areas"] == areas]
+    if not centres:
+        raise NotSimulatedError(
+            f"the sample city has no {areas} areas of {city}; add their centres to "
+            f"places/{city}_areas.csv"
+        )
     return Tiling(
         city=city,
         areas=areas,
-        codes=tuple(row["code"] for row in rows),
-        names=tuple(row["name"] for row in rows),
-        centres=np.array([(float(row["longitude"]), float(row["latitude"])) for row in rows]),
-        weights=np.array([float(row["weight"]) for row in rows]),
-        characters=np.array([CHARACTERS.index(row["character"]) for row in rows]),
+        codes=tuple(row["code"] for row in centres),
+        names=tuple(row["name"] for row in centres),
+        centres=np.array([(float(row["longitude"]), float(row["latitude"])) for row in centres]),
+        weights=np.array([float(row["weight"]) for row in centres]),
+        characters=np.array([CHARACTERS.index(row["character"]) for row in centres]),
     )
 
 

@@ -4,10 +4,10 @@ The tables stand in `kinds/*.csv`. A *variety* is one finer kind of one kind: th
 drawn, with its own rate, closing time, places and, where photos are taken of it, visual topic.
 """
 
-import csv
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+
+from city311_assets.sample_city.tables import has_table, rows
 
 # Kinds drawn at places of their own instead of over the areas of the city.
 AT_LEAKS = "leaks"
@@ -50,19 +50,20 @@ class Variety:
     phrase: str | None
 
 
-def _rows(name: str) -> list[dict[str, str]]:
-    text = files("city311_assets.sample_city").joinpath("kinds", f"{name}.csv").read_text("utf-8")
-    return list(csv.DictReader(text.splitlines()))
-
-
 @cache
 def varieties(feed: str) -> tuple[Variety, ...]:
-    """Return the varieties of one feed; their shares add up to 1."""
-    kinds = _rows(feed)
+    """Return the varieties of one feed; their shares add up to 1.
+
+    Raises
+    ------
+    NotSimulatedError
+        The feed has no table of kinds.
+    """
+    kinds = rows(f"kinds/{feed}.csv")
     whole = {"share": "100", "subkind": "", "details": ""}
     finer: dict[str, list[dict[str, str]]] = {row["kind"]: [] for row in kinds}
-    if files("city311_assets.sample_city").joinpath("kinds", f"{feed}_subkinds.csv").is_file():
-        for row in _rows(f"{feed}_subkinds"):
+    if has_table(f"kinds/{feed}_subkinds.csv"):
+        for row in rows(f"kinds/{feed}_subkinds.csv"):
             finer[row["kind"]].append(row)
     total = sum(float(row["share"]) for row in kinds)
     return tuple(

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import h3
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 
 from city311_assets.sample_city.geography import METERS_PER_DEGREE, outline, shortening
@@ -71,8 +72,9 @@ class LeakCells:
 @lru_cache(maxsize=8)
 def leak_cells(seed: int) -> LeakCells:
     """Return the planted intensities of one seed."""
-    ring = [(latitude, longitude) for longitude, latitude in outline(CITY).exterior.coords]
-    cells = sorted(h3.h3shape_to_cells(h3.LatLngPoly(ring), RESOLUTION))
+    corners = shapely.get_coordinates(outline(CITY))
+    ring = h3.LatLngPoly([(latitude, longitude) for longitude, latitude in corners.tolist()])
+    cells = sorted(h3.h3shape_to_cells(ring, RESOLUTION))
     centres = np.array([h3.cell_to_latlng(cell) for cell in cells])
     rng = np.random.default_rng([seed, RESOLUTION])
     intensity = rng.gamma(INTENSITY_SHAPE, size=len(cells)) + 0.02

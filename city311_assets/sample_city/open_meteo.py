@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from city311_assets.feeds.feed import City
 from city311_assets.feeds.registry import CITIES
+from city311_assets.sample_city.cities.registry import simulated_city
 from city311_assets.sample_city.weather import (
     ARCHIVE_LAG_DAYS,
     LONGEST_LEAD_DAYS,
@@ -20,7 +21,6 @@ FIRST_ARCHIVE_DAY = date(1940, 1, 1)
 LONGEST_PAST_DAYS = 92
 # Both services answer for the middle of a grid cell, not for the point asked for.
 GRID_DEGREES = 0.1
-ELEVATIONS = {"chicago": 192.0, "san_francisco": 38.0}
 
 
 class WeatherError(Exception):
@@ -123,7 +123,7 @@ def _answer(
         "utc_offset_seconds": int(offset.total_seconds()),
         "timezone": str(zone),
         "timezone_abbreviation": local.tzname(),
-        "elevation": ELEVATIONS[nearest_city(latitude, longitude).name],
+        "elevation": simulated_city(nearest_city(latitude, longitude).name).elevation_m,
         "daily_units": {"time": "iso8601"} | {name: VARIABLES[name] for name in names},
         "daily": daily,
     }

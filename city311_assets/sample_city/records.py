@@ -13,24 +13,14 @@ from numpy.typing import NDArray
 
 from city311_assets.feeds.clocks import utc_instant
 from city311_assets.feeds.feed import ROW_CREATED_AT, ROW_ID, ROW_UPDATED_AT, Feed
-from city311_assets.sample_city.chicago_columns import (
-    crime_columns,
-    crime_instants,
-    request_columns,
-)
-from city311_assets.sample_city.draws import Draws, draws
+from city311_assets.sample_city.cities.registry import simulated_feed
+from city311_assets.sample_city.draws import draws
 from city311_assets.sample_city.geography import tiling
-from city311_assets.sample_city.san_francisco_columns import case_columns
+from city311_assets.sample_city.simulation import Draws
 from city311_assets.sample_city.texts import ROW_LETTERS, WALL, record_ids, utc_text, wall_text
 
 # The portal loads what the city's system has within this long, in seconds.
 LOADED_WITHIN = (60, 900)
-
-COLUMNS = {
-    "sf_311": case_columns,
-    "chicago_311": request_columns,
-    "chicago_crimes": crime_columns,
-}
 
 
 def _row_ids(letters: NDArray[np.uint8]) -> pl.Series:
@@ -46,8 +36,8 @@ def _row_ids(letters: NDArray[np.uint8]) -> pl.Series:
 
 def _instants(drawn: Draws) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return when the portal first had each record, and when it last changed, in UTC seconds."""
-    if drawn.feed.closed is None:
-        return crime_instants(drawn)
+    if drawn.simulated.instants:
+        return drawn.simulated.instants(drawn)
     least, most = LOADED_WITHIN
     delay = (least + (most - least) * drawn.choices[5]).astype(np.int64)
     created = drawn.opened + delay
@@ -88,7 +78,7 @@ def day_records(feed: Feed, day: date, *, seed: int, records_per_day: int) -> pl
     The same arguments give the same values, whatever else was asked before.
     """
     drawn = draws(feed, day, seed=seed, records_per_day=records_per_day)
-    filled = _system_columns(drawn) | COLUMNS[feed.name](drawn)
+    filled = _system_columns(drawn) | drawn.simulated.columns(drawn)
     empty = pl.Series([None], dtype=pl.String).new_from_index(0, drawn.size)
     names = [ROW_ID, ROW_CREATED_AT, ROW_UPDATED_AT, *feed.column_names]
     computed = [name for name in filled if name not in names]
@@ -108,9 +98,7 @@ def _at_creation(feed: Feed, columns: list[str]) -> dict[str, pl.Expr]:
         status: pl.lit("Open"),
         notes: none,
         arrest: pl.lit("false"),
-        "data_as_of": opened,
-        "data_loaded_at": opened,
-    }
+    } | dict.fromkeys(simulated_feed(feed).touched, opened)
     if feed.changed and feed.closed:
         states[feed.changed] = opened
     elif feed.changed:

@@ -56,6 +56,8 @@ class SampleCity:
         from starlette.applications import Starlette
         from starlette.routing import Route
 
+        from city311_assets.sample_city.tables import NotSimulatedError
+
         return Starlette(
             routes=[
                 Route("/health", self._health),
@@ -64,7 +66,8 @@ class SampleCity:
                 Route("/portals/{portal}/resource/{dataset}.json", self._resource),
                 Route("/portals/{portal}/resource/{dataset}.geojson", self._boundaries),
                 Route("/portals/{portal}/api/views/{dataset}.json", self._view),
-            ]
+            ],
+            exception_handlers={NotSimulatedError: _not_simulated},
         )
 
     @cached_property
@@ -149,6 +152,11 @@ class SampleCity:
             return _json(service(request.query_params, self.seed, self.clock()))
         except WeatherError as error:
             return _json({"error": True, "reason": str(error)}, 400)
+
+
+def _not_simulated(_: "Request", error: Exception) -> "Response":
+    said = str(error)
+    return _json({"code": "not_simulated", "error": True, "message": said, "reason": said}, 404)
 
 
 def _text(body: str, status: int, media_type: str = "application/json") -> "Response":

@@ -8,10 +8,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
-from city311_assets.sample_city.draws import NUMBERS_PER_RECORD, SPARE_NUMBERS, Draws
+from city311_assets.sample_city.simulation import Draws, SimulatedFeed
 
 ROW_LETTERS = b"23456789abcdefghijkmnpqrstuvwxyz"
 WALL = "%Y-%m-%dT%H:%M:%S.000"
+# Numbers of cases are handed out from a block a day; gaps of up to three keep within it.
+NUMBERS_PER_RECORD, SPARE_NUMBERS = 16, 64
 # The day from which case numbers count up.
 FIRST_NUMBERED_DAY = date(1990, 1, 1)
 NO_ADDRESS = json.dumps('{"address": "", "city": "", "state": "", "zip": ""}') + "}"
@@ -77,18 +79,18 @@ def _block(records_per_day: int) -> int:
 def record_ids(drawn: Draws) -> pl.Series:
     """Return the record numbers as each feed writes them; they grow with time."""
     block = _block(drawn.records_per_day)
-    if drawn.feed.name == "chicago_311":
+    if prefix := drawn.simulated.year_prefix:
         ordinal = drawn.day.timetuple().tm_yday - 1
         numbers = pl.Series(ordinal * block + drawn.number).cast(pl.String)
-        return f"SR{drawn.day:%y}-" + numbers.str.zfill(8)
+        return f"{prefix}{drawn.day:%y}-" + numbers.str.zfill(8)
     ordinal = (drawn.day - FIRST_NUMBERED_DAY).days
     return pl.Series(ordinal * block + drawn.number).cast(pl.String)
 
 
-def day_of_case(feed: str, record_id: str, records_per_day: int) -> date:
+def day_of_case(simulated: SimulatedFeed, record_id: str, records_per_day: int) -> date:
     """Return the day on which the record of a number was opened."""
     block = _block(records_per_day)
-    if feed == "chicago_311":
-        year, number = record_id.removeprefix("SR").split("-")
+    if simulated.year_prefix:
+        year, number = record_id.removeprefix(simulated.year_prefix).split("-")
         return date(2000 + int(year), 1, 1) + timedelta(int(number) // block)
     return FIRST_NUMBERED_DAY + timedelta(int(record_id) // block)

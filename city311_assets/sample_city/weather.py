@@ -12,6 +12,8 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from city311_assets.sample_city.cities.registry import simulated_city
+
 Floats = NDArray[np.float64]
 
 # How long the archive takes to have a day, as the real one.
@@ -19,28 +21,6 @@ ARCHIVE_LAG_DAYS = 5
 LONGEST_LEAD_DAYS = 16
 HEAVY_RAIN_MM = 25.0
 
-
-@dataclass(frozen=True, slots=True)
-class Climate:
-    """A city's normals, by half-sine between the coldest day and the warmest; degrees Celsius, mm.
-
-    `wet_*` is the chance of a wet day, `rain_mm` the mean of a wet day.
-    """
-
-    winter_mean: float
-    summer_mean: float
-    spread: float
-    daily_range: float
-    wet_winter: float
-    wet_summer: float
-    rain_mm: float
-    coldest_day: int
-
-
-CLIMATES = {
-    "chicago": Climate(-3.0, 24.0, 5.0, 8.5, 0.32, 0.32, 8.5, 25),
-    "san_francisco": Climate(11.0, 17.5, 2.2, 7.0, 0.36, 0.02, 9.0, 10),
-}
 
 VARIABLES = {
     "temperature_2m_max": "°C",
@@ -75,7 +55,7 @@ def _smooth(noise: Floats, memory: float, length: int = 24) -> Floats:
 @lru_cache(maxsize=64)
 def _year(seed: int, city: str, year: int) -> Floats:
     """Return a year's days, one row each: maximum, minimum, precipitation, snow."""
-    climate = CLIMATES[city]
+    climate = simulated_city(city).climate
     before, now = _white(seed, city, year - 1), _white(seed, city, year)
     noise = np.concatenate([before, now])
     season = -np.cos(2 * np.pi * (np.arange(1, len(now) + 1) - climate.coldest_day) / 365.25)

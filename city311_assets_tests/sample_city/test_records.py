@@ -11,14 +11,13 @@ from polars.testing import assert_frame_equal
 from city311_assets.feeds.feed import SYSTEM_COLUMNS
 from city311_assets.feeds.registry import FEEDS
 from city311_assets.feeds.taxonomy import UNMAPPED, taxonomy
+from city311_assets.sample_city.cities.registry import simulated_feed
 from city311_assets.sample_city.records import as_of, day_events, day_records
 from city311_assets.sample_city.texts import day_of_case
-from city311_assets.sample_city.truth import UNKNOWN_KINDS
 from city311_assets_tests.sample_city.conftest import SEED, days, many
 
 SF, CHICAGO, CRIMES = (FEEDS[name] for name in ("sf_311", "chicago_311", "chicago_crimes"))
 DAY = dt.date(2026, 1, 2)
-KINDS = {"sf_311": "service_name", "chicago_311": "sr_type", "chicago_crimes": "primary_type"}
 ALL = pytest.mark.parametrize("feed", FEEDS.values(), ids=FEEDS)
 
 
@@ -70,7 +69,7 @@ def test_row_ids_are_unique(feed, fortnights):
 def test_a_number_says_on_which_day_it_was_given(feed):
     for day in days(dt.date(2026, 12, 30), 4):
         numbers = one_day(feed, day, records_per_day=50)[feed.record_id]
-        assert {day_of_case(feed.name, number, 50) for number in numbers} == {day}
+        assert {day_of_case(simulated_feed(feed), number, 50) for number in numbers} == {day}
 
 
 def test_few_records_have_an_older_version_under_another_id(fortnights):
@@ -106,9 +105,9 @@ def test_weekends_are_quieter_and_nights_too(fortnights):
 @ALL
 def test_every_kind_but_the_planted_one_is_in_the_taxonomy(feed, fortnights):
     known = taxonomy(feed.taxonomy)
-    kinds = fortnights[feed.name][KINDS[feed.name]]
+    kinds = fortnights[feed.name][feed.fields["kind"]]
     unknown = kinds.filter(pl.Series([known.category(kind) == UNMAPPED for kind in kinds]))
-    assert unknown.unique().to_list() == [UNKNOWN_KINDS[feed.name]]
+    assert unknown.unique().to_list() == [simulated_feed(feed).unknown_kind]
     assert len(unknown) / len(kinds) < 0.002
 
 

@@ -9,21 +9,20 @@ import numpy as np
 import polars as pl
 import pytest
 
+from city311_assets.feeds.feed import Feed
 from city311_assets.feeds.registry import FEEDS
+from city311_assets.sample_city.cities.registry import SIMULATED, simulated_feed
 from city311_assets.sample_city.geography import METERS_PER_DEGREE, shortening, tiling
 from city311_assets.sample_city.leaks import RESOLUTION, leak_cells
 from city311_assets.sample_city.records import day_outcomes, day_records
-from city311_assets.sample_city.truth import (
-    EXTRA_HOURS,
-    HOT_SPOTS,
-    HotSpot,
-    hot_spots,
-    leak_kinds,
-    truth,
-)
+from city311_assets.sample_city.simulation import HotSpot
+from city311_assets.sample_city.truth import leak_kinds, truth
 from city311_assets_tests.sample_city.conftest import SEED, days, many
 
 SF, CHICAGO, CRIMES = (FEEDS[name] for name in ("sf_311", "chicago_311", "chicago_crimes"))
+
+EXTRA_HOURS = {name: city.extra_hours for name, city in SIMULATED.items()}
+HOT_SPOTS = [(feed, spot) for feed in FEEDS.values() for spot in simulated_feed(feed).hot_spots]
 
 
 def published() -> dict[str, Any]:
@@ -90,9 +89,8 @@ def test_outcomes_elsewhere_differ_by_exactly_the_planted_hours():
     )
 
 
-def times_the_rate_around(frame: pl.DataFrame, spot: HotSpot) -> float:
+def times_the_rate_around(frame: pl.DataFrame, feed: Feed, spot: HotSpot) -> float:
     """Records per area within a spot over those of the rest of its neighbourhood."""
-    feed = FEEDS[spot.feed]
     points = frame.filter(pl.col(feed.fields["kind"]).is_in(spot.kinds)).select(
         pl.col(feed.fields["latitude"], feed.fields["longitude"]).cast(pl.Float64)
     )
@@ -107,31 +105,35 @@ def times_the_rate_around(frame: pl.DataFrame, spot: HotSpot) -> float:
     return (inside.sum() / disc) / (around.sum() / (tiles.square_km[home] - disc))
 
 
-@pytest.mark.parametrize("spot", HOT_SPOTS, ids=lambda spot: spot.name)
-def test_counts_recover_a_hot_spot_while_it_is_one(spot):
+@pytest.mark.parametrize(("feed", "spot"), HOT_SPOTS, ids=lambda one: one.name)
+def test_counts_recover_a_hot_spot_while_it_is_one(feed, spot):
     on = {"new": dt.date(2026, 9, 7), "fading": dt.date(2025, 8, 4)}.get(
         spot.trend, dt.date(2026, 2, 2)
     )
-    frame = many(FEEDS[spot.feed], on, 7, records_per_day=20_000)
+    frame = many(feed, on, 7, records_per_day=20_000)
     assert spot.multiplier_on(on) == spot.multiplier
-    assert times_the_rate_around(frame, spot) == pytest.approx(spot.multiplier, rel=0.5)
+    assert times_the_rate_around(frame, feed, spot) == pytest.approx(spot.multiplier, rel=0.5)
 
 
 @pytest.mark.parametrize("trend", ["new", "fading"])
 def test_a_new_spot_begins_and_a_fading_one_ends(trend):
-    for spot in (spot for spot in HOT_SPOTS if spot.trend == trend):
+    for spot in (spot for _, spot in HOT_SPOTS if spot.trend == trend):
         early, late = dt.date(2025, 1, 1), dt.date(2026, 11, 1)
         calm, hot = (early, late) if trend == "new" else (late, early)
         assert spot.multiplier_on(calm) == 1.0
         assert spot.multiplier_on(hot) == spot.multiplier
     middle = dt.date(2026, 3, 1)
-    fading = [spot for spot in HOT_SPOTS if spot.trend == "fading"]
+    fading = [spot for _, spot in HOT_SPOTS if spot.trend == "fading"]
     assert all(1 < spot.multiplier_on(middle) < spot.multiplier for spot in fading)
 
 
-@pytest.mark.parametrize("name", FEEDS)
-def test_every_feed_has_a_persistent_a_new_and_a_fading_hot_spot(name):
-    assert {spot.trend for spot in hot_spots(name)} == {"persistent", "new", "fading"}
+@pytest.mark.parametrize("feed", FEEDS.values(), ids=FEEDS)
+def test_every_feed_has_a_persistent_a_new_and_a_fading_hot_spot(feed):
+    assert {spot.trend for spot in simulated_feed(feed).hot_spots} == {
+        "persistent",
+        "new",
+        "fading",
+    }
 
 
 def test_leak_calls_follow_the_intensity_of_their_cell():

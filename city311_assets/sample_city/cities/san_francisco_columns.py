@@ -4,13 +4,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from city311_assets.sample_city.draws import Draws
 from city311_assets.sample_city.geography import (
     METERS_PER_DEGREE,
     shortening,
     streets,
     tiling,
 )
+from city311_assets.sample_city.simulation import Draws
 from city311_assets.sample_city.texts import (
     chosen,
     joined,

@@ -4,9 +4,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from city311_assets.sample_city.draws import Draws
 from city311_assets.sample_city.geography import streets, tiling
 from city311_assets.sample_city.kinds import AT_CALL_CENTRE
+from city311_assets.sample_city.simulation import Draws
 from city311_assets.sample_city.texts import (
     chosen,
     joined,
