@@ -1,9 +1,11 @@
-"""The code location: gathers everything, and sets group and owners once."""
+"""The code location: gathers everything, and sets group, owners and automation once."""
 
 import warnings
 
 import dagster as dg
 
+from city311_assets.automation.changed_days import CHANGED_DAYS
+from city311_assets.automation.conditions import AUTOMATION, with_automation
 from city311_assets.automation.jobs import JOBS
 from city311_assets.automation.publication import PUBLISH_JOB, publication
 from city311_assets.automation.schedules import SCHEDULES
@@ -45,8 +47,9 @@ def _declared() -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
 
 
 def _with_policy(spec: dg.AssetSpec) -> dg.AssetSpec:
-    """Return a spec with the platform's group and owners; what it says itself stays."""
-    return spec.replace_attributes(group_name=spec.key.path[0], owners=list(spec.owners) or OWNERS)
+    """Return a spec with the platform's group, owners and automation; its own choices stay."""
+    own = spec.replace_attributes(group_name=spec.key.path[0], owners=list(spec.owners) or OWNERS)
+    return with_automation(own)
 
 
 def build(sources: Sources, warehouse: Warehouse) -> dg.Definitions:
@@ -59,7 +62,7 @@ def build(sources: Sources, warehouse: Warehouse) -> dg.Definitions:
         asset_checks=checks,
         jobs=[*JOBS, PUBLISH_JOB],
         schedules=SCHEDULES,
-        sensors=[publication],
+        sensors=[AUTOMATION, *CHANGED_DAYS, publication],
         resources={"sources": sources, "warehouse": warehouse},
         executor=dg.in_process_executor,
     )

@@ -7,7 +7,6 @@ import sys
 import dagster as dg
 import pytest
 
-from city311_assets.automation.schedules import night
 from city311_assets.definitions import defs
 from city311_assets.feeds.registry import CITIES, FEEDS
 from city311_assets.partitions import DAYS
@@ -100,34 +99,3 @@ def test_the_code_location_loads_without_the_heavy_libraries():
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
     )
     assert done.stdout.strip() == "[]"
-
-
-def test_a_night_asks_for_the_newest_days_and_the_one_a_week_before_them():
-    day = dt.date.fromisoformat
-    assert list(night(day("2026-03-09"), 3)) == [
-        (day("2026-03-06"), day("2026-03-08")),
-        (day("2026-03-01"), day("2026-03-01")),
-    ]
-
-
-def test_a_night_at_the_very_start_asks_for_no_day_before_it():
-    start = dt.date.fromisoformat(DAYS.get_partition_keys()[0])
-    assert list(night(start + dt.timedelta(days=1), 3)) == [(start, start)]
-
-
-@pytest.mark.parametrize("feed", sorted(FEEDS))
-def test_each_feeds_nightly_schedule_runs_after_its_own_midnight(feed: str):
-    schedule = defs.resolve_schedule_def(f"records_{feed}_nightly")
-    assert schedule.execution_timezone == FEEDS[feed].city.timezone
-    assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
-    at = dt.datetime(2026, 3, 9, 3, 30, tzinfo=dt.UTC)
-    with dg.build_schedule_context(scheduled_execution_time=at) as context:
-        ticked = schedule.evaluate_tick(context)
-    ranges = [
-        (
-            request.tags["dagster/asset_partition_range_start"],
-            request.tags["dagster/asset_partition_range_end"],
-        )
-        for request in ticked.run_requests or ()
-    ]
-    assert ranges == [("2026-03-06", "2026-03-08"), ("2026-03-01", "2026-03-01")]

@@ -43,6 +43,37 @@ def test_a_runs_window_is_the_whole_range_in_an_asset_and_in_its_check():
     assert len(result.get_asset_check_evaluations()) == 1
 
 
+def test_a_ranges_verdict_is_no_days_own():
+    """Why `note_verdicts` exists: else what waits for blocking checks would wait for ever."""
+    passed = dg.AutomationCondition.all_deps_blocking_checks_passed()
+
+    @dg.asset(partitions_def=DAYS, backfill_policy=dg.BackfillPolicy.multi_run(31))
+    def days() -> None: ...
+
+    @dg.asset_check(asset=days, partitions_def=DAYS, blocking=True)
+    def checked() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=True)
+
+    eager = dg.AutomationCondition.eager().without(dg.AutomationCondition.in_latest_time_window())
+
+    @dg.asset(partitions_def=DAYS, deps=[days], automation_condition=eager & passed)
+    def after() -> None: ...
+
+    defs = dg.Definitions([days, after], asset_checks=[checked])
+    job = defs.resolve_implicit_global_asset_job_def()
+    with dg.DagsterInstance.ephemeral() as instance:
+        tick = dg.evaluate_automation_conditions(defs, instance)
+        for tags, requested in [
+            (range_tags(FIRST, LAST), 0),
+            ({"dagster/partition": FIRST.isoformat()}, 1),
+        ]:
+            job.execute_in_process(
+                instance=instance, asset_selection=[days.key], tags=tags, run_config=QUIET
+            )
+            tick = dg.evaluate_automation_conditions(defs, instance, cursor=tick.cursor)
+            assert tick.total_requested == requested
+
+
 def test_metadata_given_for_a_partition_belongs_to_it_alone():
     @dg.asset(partitions_def=DAYS, backfill_policy=dg.BackfillPolicy.multi_run(31))
     def days(context: dg.AssetExecutionContext) -> dg.MaterializeResult:

@@ -4,16 +4,10 @@ from pathlib import Path
 
 import dagster as dg
 
+from city311_assets.automation.runs import UNFINISHED, days_of
 from city311_assets.settings import settings
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.snapshot import publish, published
-
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-]
-PARTITION_TAGS = ("dagster/partition", "dagster/asset_partition_range_start")
 
 
 def slices_in_flight(instance: dg.DagsterInstance) -> list[str]:
@@ -22,7 +16,7 @@ def slices_in_flight(instance: dg.DagsterInstance) -> list[str]:
         dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED])
     )
     return sorted(
-        f"{run.job_name} {next((run.tags[tag] for tag in PARTITION_TAGS if tag in run.tags), '')}"
+        f"{run.job_name} {next(iter(days_of(run)), '')}".strip()
         for run in runs
         if run.job_name != "publish_snapshot"
     )

@@ -1,64 +1,68 @@
-"""Schedules: every night, after local midnight, the newest days of each feed and city.
+"""Schedules: what comes in by the clock. Every night the newest days of each feed and city, every
+week the last five weeks of them, every month the boundaries.
 
-The last few days are asked for again because late entries arrive, and the day a week before them
-because what happened within 7 days is then known. One feed's outage holds up no other: each has a
-schedule and runs of its own.
+A night asks for the newest days again because late entries arrive, and because what happened to a
+record within seven days is then known. The weekly refresh repairs what looks back over a
+window and what no portal announces: a weather archive's late days, a value corrected in silence.
+One feed's outage holds up no other: each has schedules and runs of its own.
 """
 
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 import dagster as dg
 
+from city311_assets.automation.day_ranges import Range, coalesced, since
 from city311_assets.automation.jobs import BOUNDARIES_JOB, RECORDS_JOBS, WEATHER_JOBS, Job
 from city311_assets.feeds.registry import CITIES, FEEDS
 from city311_assets.partitions import DAYS, range_tags
 
 NIGHTLY = "30 3 * * *"
+WEEKLY = "30 5 * * 0"
 MONTHLY = "0 5 1 * *"
-NEWEST_DAYS = 3
-# Eight days on, a day's seven-day outcome is known.
-KNOWN_AFTER_DAYS = 8
+# Of the eighth day back the seven-day outcome has just become known. The days between are read too:
+# that is cheaper than a run of its own for each end.
+NIGHTS_DAYS = 8
+RECENT_DAYS = 35
 
 
-def night(today: date, reach: int) -> Iterator[tuple[date, date]]:
-    """Return the ranges of days a night materializes: the newest `reach`, and day minus 8.
+def asked_for(today: date, reach: int) -> list[Range]:
+    """Return the last `reach` days as ranges for runs.
 
     Days before the graph's start, and days that have no partition yet, are left out.
     """
     keys = set(DAYS.get_partition_keys())
-    newest = [today - timedelta(days=back) for back in range(reach, 0, -1)]
-    for days in (newest, [today - timedelta(days=KNOWN_AFTER_DAYS)]):
-        known = [day for day in days if day.isoformat() in keys]
-        if known:
-            yield known[0], known[-1]
+    return coalesced(day for day in since(today, reach) if day.isoformat() in keys)
 
 
-def nightly(job: Job, timezone: str, reach: int) -> dg.ScheduleDefinition:
-    """Return the schedule that runs a job over the newest days at half past three, local time."""
+def regular(job: Job, timezone: str, rhythm: str) -> dg.ScheduleDefinition:
+    """Return the schedule of a city's local clock, `nightly` or `weekly`, of a job by days."""
+    cron, reach = {"nightly": (NIGHTLY, NIGHTS_DAYS), "weekly": (WEEKLY, RECENT_DAYS)}[rhythm]
 
     @dg.schedule(
-        name=f"{job.name}_nightly",
+        name=f"{job.name}_{rhythm}",
         job=job,
-        cron_schedule=NIGHTLY,
+        cron_schedule=cron,
         execution_timezone=timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"The newest {reach} local days, and the one {KNOWN_AFTER_DAYS} days ago.",
+        description=f"The last {reach} local days.",
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
         at: datetime = context.scheduled_execution_time
-        for first, last in night(at.date(), reach):
+        for first, last in asked_for(at.date(), reach):
             yield dg.RunRequest(run_key=f"{at.date()} {first}", tags=range_tags(first, last))
 
     return schedule
 
 
 SCHEDULES = [
-    *(nightly(RECORDS_JOBS[feed.name], feed.city.timezone, NEWEST_DAYS) for feed in FEEDS.values()),
-    # The archive is a few days late and its days are few: the whole week at once.
     *(
-        nightly(WEATHER_JOBS[city.name], city.timezone, KNOWN_AFTER_DAYS - 1)
-        for city in CITIES.values()
+        regular(job, city.timezone, rhythm)
+        for rhythm in ("nightly", "weekly")
+        for job, city in (
+            *((RECORDS_JOBS[feed.name], feed.city) for feed in FEEDS.values()),
+            *((WEATHER_JOBS[city.name], city) for city in CITIES.values()),
+        )
     ),
     dg.ScheduleDefinition(
         name="boundaries_monthly",

@@ -94,7 +94,7 @@ class Sources(dg.ConfigurableResource):
             page_size=self.page_size,
             patience=self.patience,
             keep_in=Path(self.raw_pages_dir) if self.raw_pages_dir else None,
-            clock=self._now,
+            clock=self.now,
         )
 
     def boundaries_of(self, city: City) -> SocrataBoundaries:
@@ -110,8 +110,8 @@ class Sources(dg.ConfigurableResource):
             raise ValueError("a live source needs weather_archive_url and weather_forecast_url")
         return OpenMeteo(archive, forecast, patience=self.patience)
 
-    def _now(self) -> datetime:
-        """Return the sources' instant: the sample city's clock may stand still."""
+    def now(self) -> datetime:
+        """Return the sources' instant, UTC: the sample city's clock may stand still."""
         stands_at = settings().sample_now if self.origin == SAMPLE else None
         return stands_at or datetime.now(UTC)
 

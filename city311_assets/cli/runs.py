@@ -250,7 +250,8 @@ def _add(outcome: Outcome, step: Step, result: dg.ExecuteInProcessResult) -> Non
         elif event.is_failure and not any(e.is_step_failure for e in result.all_events):
             outcome.failures.append(f"{step.label}: {event.message}")
     for check in result.get_asset_check_evaluations():
-        if check.passed:
+        # A range says its verdict once for all its days, and once for each.
+        if check.passed or (step.days > 1 and check.partition is not None):
             continue
         values = [f"{name} {value.value}" for name, value in check.metadata.items()]
         is_error = check.severity == dg.AssetCheckSeverity.ERROR

@@ -25,7 +25,13 @@ from city311_assets.clients.errors import (
     MissingColumnsError,
 )
 from city311_assets.clients.http import Asker, Patience
-from city311_assets.feeds.feed import COMPUTED_REGION, ROW_ID, SYSTEM_COLUMNS, Feed
+from city311_assets.feeds.feed import (
+    COMPUTED_REGION,
+    ROW_ID,
+    ROW_UPDATED_AT,
+    SYSTEM_COLUMNS,
+    Feed,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -135,6 +141,34 @@ class Socrata:
             return {date.fromisoformat(row["day"][:10]): int(row["rows"]) for row in answer}
         except (KeyError, TypeError, ValueError) as error:
             raise self._malformed("no counts by day", answer) from error
+
+    def changes_by_day(self, after: str, start: date) -> pl.DataFrame:
+        """Return which local days from `start` on have rows that changed after an instant.
+
+        `after` and `newest` are `:updated_at` as the portal writes it, UTC text. Columns `day`,
+        `rows` (how many changed) and `newest` (the last of their changes).
+        """
+        opened = self.feed.opened
+        answer = self.asker.json(
+            self.resource,
+            {
+                "$select": f"date_trunc_ymd({opened}) as day, count(*) as rows, "
+                f"max({ROW_UPDATED_AT}) as newest",
+                "$where": f"{ROW_UPDATED_AT} > '{after}' and {opened} >= '{start}T00:00:00'",
+                "$group": "day",
+                "$order": "day",
+                "$limit": 50_000,
+            },
+        )
+        try:
+            days = [
+                (date.fromisoformat(row["day"][:10]), int(row["rows"]), str(row["newest"]))
+                for row in answer
+            ]
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._malformed("no changes by day", answer) from error
+        schema = {"day": pl.Date, "rows": pl.Int64, "newest": pl.String}
+        return pl.DataFrame(days, schema=schema, orient="row")
 
     def records(self, start: date, end: date) -> Answer:
         """Return every record opened from `start` up to, not including, `end`.

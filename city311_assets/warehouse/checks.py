@@ -1,14 +1,19 @@
 """What must hold of a slice: a property, and the query that returns its offenders.
 
 A check answers; it does not repair, raise or log. A run over a range of days has one verdict, whose
-metadata names the failing days.
+metadata names the failing days, and one for each day: what hangs from a day waits for that one.
 """
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 
 import dagster as dg
 import polars as pl
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
 
 from city311_assets.partitions import DAYS, Slice
 from city311_assets.warehouse.resource import Warehouse
@@ -56,6 +61,7 @@ def slice_check(
         part = Slice.of(context, name, table.scope)
         found = warehouse.read(claim.offenders, part.params | dict(params or {}), [table, *also])
         shown = found.select(column for column in TELLING if column in found.columns)
+        note_verdicts(context, found["day"].unique().to_list(), part, claim.severity)
         return dg.AssetCheckResult(
             passed=found.is_empty(),
             severity=claim.severity,
@@ -70,6 +76,45 @@ def slice_check(
         )
 
     return check
+
+
+def note_verdicts(
+    context: dg.AssetCheckExecutionContext,
+    failing: Collection[date],
+    part: Slice,
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
+) -> None:
+    """Log the verdict of each day of a range run, `failing` naming those that do not pass.
+
+    Dagster attributes the verdict of a range to none of its days: beside the asset it would say
+    "skipped", and an automation condition that waits for blocking checks would wait for ever.
+    """
+    days = [day.isoformat() for day in part.days]
+    if len(days) == 1:
+        return
+    run = context.op_execution_context
+    (spec,) = context.check_specs
+    made = run.instance.event_log_storage.get_latest_storage_id_by_partition(
+        spec.asset_key, dg.DagsterEventType.ASSET_MATERIALIZATION, {*days}
+    )
+    failed = {day.isoformat() for day in failing}
+    for day in days:
+        target = None
+        if day in made:
+            target = AssetCheckEvaluationTargetMaterializationData(
+                storage_id=made[day], run_id=run.run_id, timestamp=time.time()
+            )
+        run.log_event(
+            dg.AssetCheckEvaluation(  # pyright: ignore[reportArgumentType] - taken, not declared
+                asset_key=spec.asset_key,
+                check_name=spec.name,
+                passed=day not in failed,
+                severity=severity,
+                blocking=spec.blocking,
+                partition=day,
+                target_materialization_data=target,
+            )
+        )
 
 
 def on_several_days(table: Table) -> str:

@@ -20,7 +20,7 @@ from city311_assets.silver.requests import requests
 from city311_assets.silver.weather_days import weather_days
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.tables.silver import INCIDENTS, REJECTED_RECORDS, REQUESTS
-from city311_assets_tests.portals import Portals, materialize, verdicts
+from city311_assets_tests.portals import Portals, materialize, verdict, verdicts
 
 DAY = dt.date(2026, 1, 2)
 NEXT = DAY + dt.timedelta(days=1)
@@ -169,9 +169,9 @@ def test_a_check_sees_what_it_is_for(
     result = materialize(
         declared, warehouse, portal.sources, DAY, selection=dg.AssetSelection.checks(key)
     )
-    (verdict,) = result.get_asset_check_evaluations()
-    assert not verdict.passed
-    assert verdict.metadata["days"].value == [str(DAY)]
+    said = verdict(result)
+    assert not said.passed
+    assert said.metadata["days"].value == [str(DAY)]
 
 
 def test_weather_days_are_made_of_what_bronze_knows(warehouse: Warehouse, portal: Portals):
@@ -219,6 +219,6 @@ def test_a_weather_check_sees_what_it_is_for(
     result = materialize(
         declared, warehouse, portal.sources, first, last, dg.AssetSelection.checks(key)
     )
-    (verdict,) = result.get_asset_check_evaluations()
-    assert not verdict.passed
-    assert verdict.metadata["days"].value == ["2026-06-01"]
+    said = verdict(result)
+    assert not said.passed
+    assert said.metadata["days"].value == ["2026-06-01"]

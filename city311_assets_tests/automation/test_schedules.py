@@ -1,0 +1,54 @@
+"""Schedules: what a night and a week ask for, by each city's own clock."""
+
+import datetime as dt
+
+import dagster as dg
+import pytest
+
+from city311_assets.automation.schedules import asked_for
+from city311_assets.definitions import defs
+from city311_assets.feeds.registry import CITIES, FEEDS
+from city311_assets.partitions import DAYS
+
+JOBS = {f"records_{name}": feed.city.timezone for name, feed in FEEDS.items()} | {
+    f"weather_{name}": city.timezone for name, city in CITIES.items()
+}
+WANTED = {
+    "nightly": [("2026-03-01", "2026-03-08")],
+    "weekly": [("2026-02-02", "2026-03-04"), ("2026-03-05", "2026-03-08")],
+}
+
+
+def test_a_night_reaches_back_to_the_day_whose_week_is_over():
+    day = dt.date.fromisoformat
+    assert asked_for(day("2026-03-09"), 8) == [(day("2026-03-01"), day("2026-03-08"))]
+
+
+def test_a_night_at_the_very_start_asks_for_no_day_before_it():
+    start = dt.date.fromisoformat(DAYS.get_partition_keys()[0])
+    assert asked_for(start + dt.timedelta(days=1), 3) == [(start, start)]
+
+
+@pytest.mark.parametrize("rhythm", sorted(WANTED))
+@pytest.mark.parametrize("job", sorted(JOBS))
+def test_each_feed_and_city_has_a_schedule_of_its_own_clock(job: str, rhythm: str):
+    schedule = defs.resolve_schedule_def(f"{job}_{rhythm}")
+    assert schedule.execution_timezone == JOBS[job]
+    assert schedule.job_name == job
+    assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+    at = dt.datetime(2026, 3, 9, 3, 30, tzinfo=dt.UTC)
+    with dg.build_schedule_context(scheduled_execution_time=at) as context:
+        ticked = schedule.evaluate_tick(context)
+    ranges = [
+        (
+            request.tags["dagster/asset_partition_range_start"],
+            request.tags["dagster/asset_partition_range_end"],
+        )
+        for request in ticked.run_requests or ()
+    ]
+    assert ranges == WANTED[rhythm]
+
+
+def test_every_feed_and_city_has_both_rhythms():
+    names = {schedule.name for schedule in defs.schedules or []}
+    assert {f"{job}_{rhythm}" for job in JOBS for rhythm in WANTED} < names
