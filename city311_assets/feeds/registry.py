@@ -3,9 +3,12 @@
 from city311_assets.feeds.chicago_311 import CHICAGO_311
 from city311_assets.feeds.chicago_crimes import CHICAGO_CRIMES
 from city311_assets.feeds.feed import City, Feed
+from city311_assets.feeds.nyc_311 import NYC_311
 from city311_assets.feeds.sf_311 import SF_311
 
-FEEDS: dict[str, Feed] = {feed.name: feed for feed in (SF_311, CHICAGO_311, CHICAGO_CRIMES)}
+FEEDS: dict[str, Feed] = {
+    feed.name: feed for feed in (SF_311, CHICAGO_311, CHICAGO_CRIMES, NYC_311)
+}
 CITIES: dict[str, City] = {feed.city.name: feed.city for feed in FEEDS.values()}
 
 

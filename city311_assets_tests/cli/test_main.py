@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from city311_assets.feeds.registry import FEEDS
 from city311_assets_tests.commands import Installation
 
 DAYS = ("--from", "2026-03-07", "--to", "2026-03-09")
@@ -27,8 +28,8 @@ def test_a_range_of_days_goes_through_the_whole_graph_and_is_published(made: Ins
     held = dict(rows)
     assert held["requests"] > 60
     assert held["incidents"] > 20
-    assert (held["weather_days"], held["boundaries"]) == (6, 176)
-    assert {feed for feed, _ in made.query(ROWS)} == {"sf_311", "chicago_311", "chicago_crimes"}
+    assert (held["weather_days"], held["boundaries"]) == (9, 432)
+    assert {feed for feed, _ in made.query(ROWS)} == set(FEEDS)
     assert made.query("select distinct is_sample from records_per_day") == [(True,)]
 
 
@@ -46,7 +47,7 @@ def test_the_same_command_again_changes_nothing(made: Installation):
 def test_a_selection_materializes_only_itself(made: Installation):
     done = made.run("materialize", *DAYS, "--select", 'key:"silver/weather_days/*"')
     assert done.returncode == 0
-    assert "6 slices in 1 runs" in done.stdout
+    assert "9 slices in 1 runs" in done.stdout
 
 
 def test_a_table_brings_the_one_it_is_written_with(made: Installation):
@@ -148,7 +149,8 @@ def test_a_file_that_is_refused_writes_nothing(tmp_path: Path, text: str, feed: 
 def test_the_doctor_is_content_with_what_was_made(made: Installation):
     done = made.run("doctor", "--from", "2026-01-01", "--to", "2026-12-31")
     assert done.returncode == 0, done.stdout
-    assert "data.sfgov.org/vw6y-z8j6 answers" in done.stdout
+    for feed in FEEDS.values():
+        assert f"{feed.city.portal}/{feed.dataset} answers" in done.stdout
     assert "look" not in done.stdout
 
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from city311_assets.feeds.clocks import to_utc, utc_instant, wall_time
 
-CHICAGO, LOS_ANGELES = "America/Chicago", "America/Los_Angeles"
-ZONES = [CHICAGO, LOS_ANGELES]
+CHICAGO, LOS_ANGELES, NEW_YORK = "America/Chicago", "America/Los_Angeles", "America/New_York"
+ZONES = [CHICAGO, LOS_ANGELES, NEW_YORK]
+OFFSETS = [(CHICAGO, 6, 5), (LOS_ANGELES, 8, 7), (NEW_YORK, 5, 4)]
 FALL, SPRING = dt.date(2026, 11, 1), dt.date(2026, 3, 8)
 
 
@@ -133,7 +134,7 @@ def test_instants_agree_with_zoneinfo(timezone: str, times: list[dt.datetime]):
     assert instants(timezone, *times) == expected
 
 
-@pytest.mark.parametrize(("timezone", "standard", "summer"), [(CHICAGO, 6, 5), (LOS_ANGELES, 8, 7)])
+@pytest.mark.parametrize(("timezone", "standard", "summer"), OFFSETS)
 def test_a_time_skipped_in_spring_moves_forward_by_an_hour(
     timezone: str, standard: int, summer: int
 ):
@@ -142,7 +143,7 @@ def test_a_time_skipped_in_spring_moves_forward_by_an_hour(
     assert instants(timezone, on(SPRING, 1, 59)) == [on(SPRING, 1 + standard, 59)]
 
 
-@pytest.mark.parametrize(("timezone", "standard", "summer"), [(CHICAGO, 6, 5), (LOS_ANGELES, 8, 7)])
+@pytest.mark.parametrize(("timezone", "standard", "summer"), OFFSETS)
 def test_the_hour_repeated_in_autumn_is_its_first_pass(timezone: str, standard: int, summer: int):
     repeated, after = instants(timezone, on(FALL, 1, 30), on(FALL, 2, 30))
     assert repeated == on(FALL, 1 + summer, 30)
@@ -155,8 +156,10 @@ def test_the_hour_repeated_in_autumn_is_its_first_pass(timezone: str, standard: 
     [
         (CHICAGO, SPRING, dt.datetime(2026, 3, 9, 4, 30)),
         (LOS_ANGELES, SPRING, dt.datetime(2026, 3, 9, 6, 30)),
+        (NEW_YORK, SPRING, dt.datetime(2026, 3, 9, 3, 30)),
         (CHICAGO, FALL, dt.datetime(2026, 11, 2, 5, 30)),
         (LOS_ANGELES, FALL, dt.datetime(2026, 11, 2, 7, 30)),
+        (NEW_YORK, FALL, dt.datetime(2026, 11, 2, 4, 30)),
     ],
 )
 def test_half_past_eleven_at_night_is_already_the_next_day_in_utc(

@@ -11,8 +11,8 @@ from city311_assets.feeds import taxonomy as module
 from city311_assets.feeds.registry import FEEDS
 from city311_assets.feeds.taxonomy import UNMAPPED, Taxonomy, normalized, taxonomy
 
-CRIMES, CHICAGO, SF = (
-    taxonomy(name) for name in ("chicago_crimes_v1", "chicago_311_v1", "sf_311_v1")
+CRIMES, CHICAGO, SF, NEW_YORK = (
+    taxonomy(name) for name in ("chicago_crimes_v1", "chicago_311_v1", "sf_311_v1", "nyc_311_v1")
 )
 
 
@@ -68,7 +68,7 @@ def test_a_kind_named_whole_goes_before_its_beginning():
     assert known.category("General Request - Sea") == "general"
 
 
-@pytest.mark.parametrize("name", ["chicago_crimes_v1", "chicago_311_v1", "sf_311_v1"])
+@pytest.mark.parametrize("name", ["chicago_crimes_v1", "chicago_311_v1", "sf_311_v1", "nyc_311_v1"])
 @pytest.mark.parametrize("kind", ["Dragon Sighting", "", "*"])
 def test_what_no_taxonomy_knows_is_unmapped(name: str, kind: str):
     assert taxonomy(name).category(kind) == UNMAPPED
@@ -93,6 +93,34 @@ def test_crimes_once_lost_are_violent(kind: str):
 def test_the_spellings_of_non_criminal_are_one_category():
     spellings = ["NON-CRIMINAL", "NON - CRIMINAL", "NON-CRIMINAL (SUBJECT SPECIFIED)"]
     assert {CRIMES.category(kind) for kind in spellings} == {"other"}
+
+
+def test_new_yorks_kinds_fall_into_categories_that_the_others_have():
+    others = {
+        c
+        for known in (CRIMES, CHICAGO, SF)
+        for c in (*known.exact.values(), *known.beginnings.values())
+    }
+    assert {*NEW_YORK.exact.values(), *NEW_YORK.beginnings.values()} <= others
+    assert len(NEW_YORK.exact) > 300
+
+
+@pytest.mark.parametrize(
+    ("kind", "category"),
+    [
+        ("HEAT/HOT WATER", "housing_and_buildings"),
+        ("Heat/Hot Water", "housing_and_buildings"),
+        ("Plumbing", "housing_and_buildings"),
+        ("noise - street/sidewalk", "noise"),
+        ("Snow or Ice", "snow_and_ice"),
+        ("Unspecified", "other"),
+        ("Fire Alarm - Reinspection", "housing_and_buildings"),
+        ("DOF Property - RPIE Issue", "general_requests"),
+        ("DOF Parking - Payment Issue", "vehicles_and_parking"),
+    ],
+)
+def test_new_yorks_kinds_are_known_in_either_case(kind: str, category: str):
+    assert NEW_YORK.category(kind) == category
 
 
 def test_fbi_codes_keep_their_leading_zeros():

@@ -10,6 +10,7 @@ from city311_assets.sample_city.geography import boundaries, outline, tiling
 TILINGS = [
     *(("san_francisco", areas) for areas in ("neighborhood", "district", "police")),
     *(("chicago", areas) for areas in ("neighborhood", "ward", "police")),
+    *(("new_york", areas) for areas in ("neighborhood", "district", "police")),
 ]
 
 
@@ -81,6 +82,15 @@ def test_chicago_has_its_77_community_areas_by_number():
     assert tiles.names[31] == "LOOP"
 
 
+def test_new_york_is_islands_and_its_neighbourhoods_are_in_59_districts():
+    assert len(shapely.get_parts(outline("new_york"))) == 5
+    tiles, districts = tiling("new_york", "neighborhood"), tiling("new_york", "district")
+    assert len(districts.names) == 59
+    assert {code[2:4] for code in tiles.codes if code.startswith("BK")} == {
+        code[1:] for code in districts.codes if code.startswith("3")
+    }
+
+
 def test_areas_that_there_are_not_are_refused():
-    with pytest.raises(ValueError, match="no parish areas of chicago"):
+    with pytest.raises(ValueError, match="no parish areas of chicago; add their centres"):
         tiling("chicago", "parish")

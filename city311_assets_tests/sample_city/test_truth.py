@@ -19,7 +19,7 @@ from city311_assets.sample_city.simulation import HotSpot
 from city311_assets.sample_city.truth import leak_kinds, truth
 from city311_assets_tests.sample_city.conftest import SEED, days, many
 
-SF, CHICAGO, CRIMES = (FEEDS[name] for name in ("sf_311", "chicago_311", "chicago_crimes"))
+SF, CHICAGO, NEW_YORK = (FEEDS[name] for name in ("sf_311", "chicago_311", "nyc_311"))
 
 EXTRA_HOURS = {name: city.extra_hours for name, city in SIMULATED.items()}
 HOT_SPOTS = [(feed, spot) for feed in FEEDS.values() for spot in simulated_feed(feed).hot_spots]
@@ -42,7 +42,7 @@ def test_most_neighbourhoods_are_null_and_the_others_are_named_as_they_are(city)
     assert len(published()["null_neighborhoods"][city]) == len(names) - len(EXTRA_HOURS[city])
 
 
-@pytest.mark.parametrize("feed", [SF, CHICAGO], ids=lambda feed: feed.name)
+@pytest.mark.parametrize("feed", [SF, CHICAGO, NEW_YORK], ids=lambda feed: feed.name)
 def test_means_recover_the_extra_hours_of_every_neighbourhood(feed):
     outcomes = pl.concat(
         day_outcomes(feed, day, seed=SEED, records_per_day=12_000)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from city311_assets.feeds.chicago_311 import CHICAGO_311
 from city311_assets.feeds.feed import Feed
+from city311_assets.feeds.nyc_311 import NYC_311
 from city311_assets.feeds.sf_311 import SF_311
 from city311_assets.partitions import Slice
 from city311_assets.silver.records import newest_versions
@@ -21,7 +22,9 @@ from city311_assets_tests.portals import materialize, verdicts
 from city311_assets_tests.silver.raw import DAY, NO_AREAS, OBSERVED, filled, raw
 
 FALL, SPRING = "2026-11-01", "2026-03-08"
-both_cities = pytest.mark.parametrize("feed", [SF_311, CHICAGO_311], ids=lambda feed: feed.name)
+every_clock = pytest.mark.parametrize(
+    "feed", [SF_311, CHICAGO_311, NYC_311], ids=lambda feed: feed.name
+)
 
 
 def requested(feed: Feed, *rows: dict[str, Any]) -> list[dict[str, Any]]:
@@ -92,7 +95,7 @@ def test_what_was_published_of_a_closing_is_kept_also_when_it_gives_no_hours():
     assert row["closed_at_utc"] == dt.datetime(2025, 12, 31, 18)
 
 
-@both_cities
+@every_clock
 @pytest.mark.parametrize(
     ("day", "opened", "closed", "hours"),
     [
@@ -112,7 +115,7 @@ def test_the_autumn_night_is_an_hour_longer_and_the_spring_night_an_hour_shorter
     assert timed(f"{day}T{opened}", f"{day}T{closed}", feed) == (hours, None)
 
 
-@both_cities
+@every_clock
 @pytest.mark.parametrize(
     ("day", "hours"), [(SPRING, 24.0), (FALL, 24.0), ("2026-03-07", 23.0), ("2026-10-31", 25.0)]
 )

@@ -4,12 +4,15 @@ from functools import cache
 
 from city311_assets.feeds.feed import Feed
 from city311_assets.sample_city.cities.chicago import CHICAGO
+from city311_assets.sample_city.cities.new_york import NEW_YORK
 from city311_assets.sample_city.cities.san_francisco import SAN_FRANCISCO
 from city311_assets.sample_city.kinds import AFFINITY, AT_LEAKS, varieties
 from city311_assets.sample_city.simulation import SimulatedCity, SimulatedFeed
 from city311_assets.sample_city.tables import NotSimulatedError, has_table, rows
 
-SIMULATED: dict[str, SimulatedCity] = {city.name: city for city in (SAN_FRANCISCO, CHICAGO)}
+SIMULATED: dict[str, SimulatedCity] = {
+    city.name: city for city in (SAN_FRANCISCO, CHICAGO, NEW_YORK)
+}
 
 
 def simulated_city(name: str) -> SimulatedCity:
