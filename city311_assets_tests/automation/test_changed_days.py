@@ -25,9 +25,11 @@ from city311_assets.bronze.records import records
 from city311_assets.bronze.sources import Sources
 from city311_assets.definitions import build
 from city311_assets.feeds.sf_311 import SF_311
-from city311_assets.partitions import range_tags
+from city311_assets.partitions import Slice, range_tags
+from city311_assets.silver.requests import requests
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.tables.bronze import RECORDS
+from city311_assets.warehouse.tables.silver import REQUESTS
 from city311_assets_tests.portals import Portals, materialize
 
 FIRST = dt.date(2026, 1, 1)
@@ -322,6 +324,30 @@ def test_a_case_closed_forty_days_later_asks_for_exactly_its_day(nights: Nights)
     assert nights.warehouse.read(stored).item() == "2026-06-11T10:00:00.000"
     assert nights.contents() == {DAY: ["1", "2"], other: ["3"]}
     assert nights.tick() == []
+
+
+def test_a_late_closing_reaches_silver_and_leaves_every_other_slice_as_it_was(nights: Nights):
+    range_ = dt.date(2026, 5, 1), dt.date(2026, 5, 31)
+    cases = [case(str(n), dt.date(2026, 5, 1 + n % 31)) for n in range(62)]
+    nights.portal.publish(SF_311, *cases)
+    nights.run(("2026-05-01", "2026-05-31"))
+    assert materialize(requests(SF_311), nights.warehouse, None, *range_).success
+    nights.tick()
+    may = Slice("sf_311", range_[0], dt.date(2026, 6, 1))
+    slices = [may.day(one) for one in may.days]
+    before = [nights.warehouse.content_hash(t, s) for t in (TABLE, REQUESTS) for s in slices]
+    closed = {**cases[40], ":updated_at": "2026-06-14T09:00:00.000Z"}
+    closed["closed_date"] = "2026-06-19T09:00:00.000"
+    nights.portal.publish(SF_311, *cases[:40], closed, *cases[41:])
+    nights.now = dt.datetime(2026, 6, 20, 8, tzinfo=dt.UTC)
+    assert nights.tick() == [("2026-05-10", "2026-05-10")]
+    nights.run()
+    assert materialize(requests(SF_311), nights.warehouse, None, dt.date(2026, 5, 10)).success
+    after = [nights.warehouse.content_hash(t, s) for t in (TABLE, REQUESTS) for s in slices]
+    assert [n for n, (a, b) in enumerate(zip(before, after, strict=True)) if a != b] == [9, 31 + 9]
+    assert [rows for rows, _ in before] == [rows for rows, _ in after]
+    late = f"select hours_to_close from {REQUESTS} where record_id = '40'"
+    assert nights.warehouse.read(late).item() == 40 * 24
 
 
 def test_a_withdrawn_record_is_found_by_the_count(nights: Nights):
