@@ -5,6 +5,7 @@ import datetime as dt
 
 import httpx
 import pytest
+import shapely
 
 from city311_assets.feeds import registry as feeds
 from city311_assets.feeds.feed import BoundarySet, Feed
@@ -17,7 +18,7 @@ from city311_assets.sample_city.cities.registry import (
     simulated_feed,
 )
 from city311_assets.sample_city.datasets import column_types
-from city311_assets.sample_city.geography import tiling
+from city311_assets.sample_city.geography import outline, tiling
 from city311_assets.sample_city.kinds import varieties
 from city311_assets.sample_city.records import day_records
 from city311_assets.sample_city.server import SampleCity, serving
@@ -54,6 +55,8 @@ def test_what_is_declared_of_a_feed_is_of_that_feed(feed: Feed):
     assert {*declared.touched} <= set(feed.column_names)
     assert declared.unknown_kind in kinds
     assert {kind for spot in declared.hot_spots for kind in spot.kinds} <= kinds
+    for spot in declared.hot_spots:
+        assert outline(feed.city.name).contains(shapely.Point(spot.longitude, spot.latitude))
     assert set(column_types(feed).values()) <= KNOWN_TYPES | set(SYSTEM_TYPES.values())
 
 
@@ -118,7 +121,7 @@ def test_an_undeclared_feed_fails_alone_and_in_words(monkeypatch: pytest.MonkeyP
     now = dt.datetime(2026, 1, 20, tzinfo=dt.UTC)
     with (
         serving(SampleCity(records_per_day=20, now=now, start=dt.date(2026, 1, 1))) as served,
-        httpx.Client(base_url=served.url) as client,
+        httpx.Client(base_url=served.url, timeout=60) as client,
     ):
         for path, params in asked.items():
             answer = client.get(path, params=params)

@@ -165,7 +165,12 @@ FAULTS = {
     "crimes at noon": ("chicago_crimes", pl.col("date").str.ends_with("12:00:00.000"), 0.025, 0.01),
     "unknown arrests": ("chicago_crimes", pl.col("arrest").is_null(), 0.003, 0.0015),
     "requests without a place": ("nyc_311", pl.col("latitude").is_null(), 0.012, 0.004),
-    "boroughs unspecified": ("nyc_311", pl.col("borough") == "Unspecified", 0.012, 0.004),
+    "boroughs and boards unspecified": (
+        "nyc_311",
+        (pl.col("borough") == "Unspecified") & (pl.col("community_board") == "0 Unspecified"),
+        0.012,
+        0.004,
+    ),
     "crossings without an address": (
         "nyc_311",
         pl.col("incident_address").is_null() & pl.col("latitude").is_not_null(),
