@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 -include .env
+# A portal may take minutes to count its whole history; Dagster's own limit is one.
+export DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS ?= 300
 export DAGSTER_HOME ?= $(abspath $(or $(CITY311_DATA_DIR),data))/dagster
 
 .PHONY: help demo test check trials dev bench clean docs lock

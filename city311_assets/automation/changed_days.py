@@ -30,6 +30,8 @@ from city311_assets.warehouse.tables.bronze import RECORDS
 from city311_assets.warehouse.tables.meta import SLICES
 
 MINUTES_BETWEEN_TICKS = 30
+# The next tick asks again: a portal that is out is not waited for.
+ATTEMPTS = 2
 # Rows become visible after the instant they are stamped with; what is read again by this overlap is
 # compared with bronze, and costs nothing more.
 OVERLAP = timedelta(hours=6)
@@ -318,7 +320,7 @@ def changed_days(feed: Feed) -> dg.SensorDefinition:
         local = now.replace(tzinfo=UTC).astimezone(ZoneInfo(feed.city.timezone))
         compares = cursor.compared_on != local.date() and local.time() >= COMPARED_FROM
         counts, undated = None, 0
-        with sources.portal_of(feed) as portal:
+        with sources.portal_of(feed, ATTEMPTS) as portal:
             told = portal.changes_by_day(after, days[0])
             reload = told.height >= RELOADED_DAYS and is_reload(
                 told, portal.count(portal.window(days[0], date.max))

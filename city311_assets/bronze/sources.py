@@ -5,6 +5,7 @@ What belongs here: turning settings into clients. What does not: anything the cl
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Protocol
@@ -85,14 +86,14 @@ class Sources(dg.ConfigurableResource):
         """Return what answers for one feed's records."""
         return self.portal_of(feed)
 
-    def portal_of(self, feed: Feed) -> Socrata:
-        """Return the client of one feed's portal."""
+    def portal_of(self, feed: Feed, attempts: int | None = None) -> Socrata:
+        """Return the client of one feed's portal; `attempts` in place of the configured number."""
         return Socrata(
             feed,
             self._portal(feed.city),
             app_token=self._token,
             page_size=self.page_size,
-            patience=self.patience,
+            patience=replace(self.patience, attempts=attempts or self.attempts),
             keep_in=Path(self.raw_pages_dir) if self.raw_pages_dir else None,
             clock=self.now,
         )
