@@ -28,6 +28,30 @@ def published(feed: Feed, rows: Sequence[dict[str, str | None]]) -> pl.DataFrame
     return pl.DataFrame(filled, schema=dict.fromkeys([*names, *extra], pl.String))
 
 
+class SourcesAt(Sources):
+    """Sources whose clock a test sets."""
+
+    instant: str
+
+    def now(self) -> datetime:
+        """Return the instant that was set."""
+        return datetime.fromisoformat(self.instant)
+
+
+def at(sources: Sources, instant: datetime) -> SourcesAt:
+    """Return the same sources at an instant."""
+    return SourcesAt(**sources.model_dump() | {"instant": instant.isoformat()})
+
+
+def ranges_of(requests: Sequence[dg.RunRequest] | None) -> list[tuple[date, date]]:
+    """Return the days that run requests are about, both ends included."""
+    first, last = (f"dagster/asset_partition_range_{end}" for end in ("start", "end"))
+    return [
+        (date.fromisoformat(one.tags[first]), date.fromisoformat(one.tags[last]))
+        for one in requests or []
+    ]
+
+
 @dataclass
 class Portals:
     """Every feed's dataset on one loopback server, each empty until a test publishes rows."""

@@ -18,13 +18,13 @@ import dagster as dg
 import polars as pl
 
 from city311_assets.automation.day_ranges import Range, coalesced, covers, shown, since
-from city311_assets.automation.jobs import RECORDS_JOBS
+from city311_assets.automation.jobs import RECORDS_JOBS, asking_for
 from city311_assets.automation.runs import UNFINISHED, days_of, is_about
 from city311_assets.automation.schedules import RECENT_DAYS
 from city311_assets.bronze.sources import Sources, day_counts
 from city311_assets.feeds.feed import Feed
 from city311_assets.feeds.registry import FEEDS
-from city311_assets.partitions import DAYS, range_tags
+from city311_assets.partitions import DAYS
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.tables.bronze import RECORDS
 from city311_assets.warehouse.tables.meta import SLICES
@@ -352,7 +352,7 @@ def changed_days(feed: Feed) -> dg.SensorDefinition:
         for word in words:
             context.log.info(word)
         return dg.SensorResult(
-            run_requests=list(_requests(decision, cursor)),
+            run_requests=list(_requests(decision, cursor, job.name)),
             skip_reason=None if decision.ranges else "; ".join(words) or "nothing changed",
             cursor=str(decision.cursor),
         )
@@ -370,15 +370,13 @@ def _reloaded(feed: Feed, told: pl.DataFrame) -> str:
     )
 
 
-def _requests(decision: Decision, before: Cursor) -> Iterator[dg.RunRequest]:
+def _requests(decision: Decision, before: Cursor, job: str) -> Iterator[dg.RunRequest]:
     """Return a run for each range; evaluated twice from one cursor, a tick asks once."""
     pending = decision.cursor.pending_days
     for first, last in decision.ranges:
         attempts = max((w.attempts for d, w in pending.items() if first <= d <= last), default=0)
-        yield dg.RunRequest(
-            run_key=f"{before.ticks} {first} {last}",
-            tags=range_tags(first, last) | {ATTEMPT: str(attempts)},
-        )
+        key = f"{before.ticks} {first} {last}"
+        yield asking_for(job, first, last, key, {ATTEMPT: str(attempts)})
 
 
 def _under_way(instance: dg.DagsterInstance, key: dg.AssetKey, job: str) -> set[date]:

@@ -1,10 +1,14 @@
-"""Jobs: what a schedule materializes together."""
+"""Jobs: what a schedule or a sensor materializes together, and how it asks for it."""
+
+from collections.abc import Mapping
+from datetime import date
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from city311_assets.feeds.feed import City, Feed
 from city311_assets.feeds.registry import CITIES, FEEDS
+from city311_assets.partitions import range_tags
 from city311_assets.warehouse.tables.bronze import (
     BOUNDARIES,
     RECORDS,
@@ -19,22 +23,31 @@ from city311_assets.warehouse.tables.silver import REJECTED_RECORDS, WEATHER_DAY
 Job = UnresolvedAssetJobDefinition
 
 
+def records_keys(feed: Feed) -> list[dg.AssetKey]:
+    """Return what one feed's job writes."""
+    tables = [RECORDS[feed.name], WITHDRAWN_RECORDS, SILVER_RECORDS[feed.table], REJECTED_RECORDS]
+    return [table.key(feed.name) for table in tables]
+
+
+def weather_keys(city: City) -> list[dg.AssetKey]:
+    """Return what one city's weather job writes."""
+    return [table.key(city.name) for table in (WEATHER, WEATHER_FORECASTS, WEATHER_DAYS)]
+
+
 def records_job(feed: Feed) -> Job:
     """Return the job that brings one feed's records from the portal to silver."""
-    tables = [RECORDS[feed.name], WITHDRAWN_RECORDS, SILVER_RECORDS[feed.table], REJECTED_RECORDS]
     return dg.define_asset_job(
         f"records_{feed.name}",
-        dg.AssetSelection.assets(*(table.key(feed.name) for table in tables)),
+        dg.AssetSelection.assets(*records_keys(feed)),
         description=f"{feed.title}, from the portal to silver.",
     )
 
 
 def weather_job(city: City) -> Job:
     """Return the job that brings one city's weather to silver."""
-    tables = [WEATHER, WEATHER_FORECASTS, WEATHER_DAYS]
     return dg.define_asset_job(
         f"weather_{city.name}",
-        dg.AssetSelection.assets(*(table.key(city.name) for table in tables)),
+        dg.AssetSelection.assets(*weather_keys(city)),
         description=f"Weather of {city.title}, archive and forecast, to silver.",
     )
 
@@ -47,3 +60,22 @@ BOUNDARIES_JOB = dg.define_asset_job(
     description="Areas that the portals publish, of every city.",
 )
 JOBS = [*RECORDS_JOBS.values(), *WEATHER_JOBS.values(), BOUNDARIES_JOB]
+WRITTEN_BY = {
+    **{f"records_{feed.name}": records_keys(feed) for feed in FEEDS.values()},
+    **{f"weather_{city.name}": weather_keys(city) for city in CITIES.values()},
+}
+
+
+def asking_for(
+    job: str, first: date, last: date, run_key: str, tags: Mapping[str, str] | None = None
+) -> dg.RunRequest:
+    """Return the request of one run of a job over a range of days, both ends included.
+
+    It names the job's assets: else `any_day` would not see that silver is made by the same run as
+    its bronze, and make it again.
+    """
+    return dg.RunRequest(
+        run_key=run_key,
+        asset_selection=WRITTEN_BY[job],
+        tags=range_tags(first, last) | dict(tags or {}),
+    )

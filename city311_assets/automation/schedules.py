@@ -13,9 +13,15 @@ from datetime import date, datetime
 import dagster as dg
 
 from city311_assets.automation.day_ranges import Range, coalesced, since
-from city311_assets.automation.jobs import BOUNDARIES_JOB, RECORDS_JOBS, WEATHER_JOBS, Job
+from city311_assets.automation.jobs import (
+    BOUNDARIES_JOB,
+    RECORDS_JOBS,
+    WEATHER_JOBS,
+    Job,
+    asking_for,
+)
 from city311_assets.feeds.registry import CITIES, FEEDS
-from city311_assets.partitions import DAYS, range_tags
+from city311_assets.partitions import DAYS
 
 NIGHTLY = "30 3 * * *"
 WEEKLY = "30 5 * * 0"
@@ -50,7 +56,7 @@ def regular(job: Job, timezone: str, rhythm: str) -> dg.ScheduleDefinition:
     def schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
         at: datetime = context.scheduled_execution_time
         for first, last in asked_for(at.date(), reach):
-            yield dg.RunRequest(run_key=f"{at.date()} {first}", tags=range_tags(first, last))
+            yield asking_for(job.name, first, last, f"{at.date()} {first}")
 
     return schedule
 

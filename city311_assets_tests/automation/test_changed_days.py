@@ -30,7 +30,8 @@ from city311_assets.silver.requests import requests
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.tables.bronze import RECORDS
 from city311_assets.warehouse.tables.silver import REQUESTS
-from city311_assets_tests.portals import Portals, materialize
+from city311_assets_tests.portals import Portals, materialize, ranges_of
+from city311_assets_tests.portals import at as at_instant
 
 FIRST = dt.date(2026, 1, 1)
 AT = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
@@ -240,15 +241,6 @@ def case(number: str, on: dt.date = DAY, hour: int = 1, **values: str) -> dict[s
     }
 
 
-class SourcesAt(Sources):
-    """Sources whose clock a test sets."""
-
-    instant: str
-
-    def now(self) -> dt.datetime:
-        return dt.datetime.fromisoformat(self.instant)
-
-
 @dataclass
 class Nights:
     """One feed's sensor, tick by tick, and the runs it asks for."""
@@ -265,7 +257,7 @@ class Nights:
     def sources(self) -> Sources:
         """The portal's, at a later instant each time."""
         self.now += dt.timedelta(minutes=1)
-        return SourcesAt(**self.portal.sources.model_dump(), instant=self.now.isoformat())
+        return at_instant(self.portal.sources, self.now)
 
     def tick(self) -> list[tuple[str, str]]:
         """Evaluate the sensor; return the days it asks for."""
@@ -277,13 +269,7 @@ class Nights:
         ) as context:
             done = SENSOR.evaluate_tick(context)
         self.cursor, self.said = done.cursor, done.skip_message or ""
-        self.asked = [
-            (
-                request.tags["dagster/asset_partition_range_start"],
-                request.tags["dagster/asset_partition_range_end"],
-            )
-            for request in done.run_requests or []
-        ]
+        self.asked = [(str(first), str(last)) for first, last in ranges_of(done.run_requests)]
         return self.asked
 
     def run(self, *ranges: tuple[str, str]) -> None:

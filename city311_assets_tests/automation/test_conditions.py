@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from city311_assets.automation.conditions import ANY_DAY
+from city311_assets.automation.jobs import WRITTEN_BY, asking_for
 from city311_assets.bronze.boundaries import boundaries
 from city311_assets.bronze.records import records
 from city311_assets.definitions import defs as code_location
@@ -118,6 +119,15 @@ def test_a_run_that_makes_both_asks_for_nothing_more(warehouse: Warehouse, porta
         some.asks_for(SILVER)
         assert some.run(*IN_BRONZE, *IN_SILVER, first=FIRST, last=LAST)
         assert some.asks_for(SILVER) == []
+
+
+@pytest.mark.parametrize("job", sorted(WRITTEN_BY))
+def test_what_schedules_and_sensors_ask_for_names_all_that_it_makes(job: str):
+    """Without the names `any_day` would make silver once more after each of these runs."""
+    request = asking_for(job, FIRST, LAST, "a key", {"tag": "value"})
+    resolved = code_location.resolve_job_def(job).asset_layer.executable_asset_keys
+    assert {*(request.asset_selection or [])} == {*resolved}
+    assert request.tags == {**range_tags(FIRST, LAST), "tag": "value"}
 
 
 def test_a_day_that_changed_is_carried_again(warehouse: Warehouse, portal: Portals):

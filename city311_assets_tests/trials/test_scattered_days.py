@@ -18,7 +18,7 @@ from city311_assets.feeds.sf_311 import SF_311
 from city311_assets.partitions import range_tags
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.tables.bronze import RECORDS
-from city311_assets_tests.portals import Portals
+from city311_assets_tests.portals import Portals, at, ranges_of
 
 pytestmark = pytest.mark.trial
 
@@ -27,15 +27,6 @@ RECORDS_PER_DAY = 100
 JOB = "records_sf_311"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 MOST_TICKS = 10
-
-
-class SourcesAt(Sources):
-    """Sources whose clock a trial sets."""
-
-    instant: str
-
-    def now(self) -> dt.datetime:
-        return dt.datetime.fromisoformat(self.instant)
 
 
 def cases(closed: set[int], stamp: str) -> list[dict[str, str | None]]:
@@ -69,7 +60,7 @@ def test_two_hundred_scattered_days_that_changed_in_one_night(
     def sources() -> Sources:
         nonlocal now
         now += dt.timedelta(minutes=30)
-        return SourcesAt(**portal.sources.model_dump(), instant=now.isoformat())
+        return at(portal.sources, now)
 
     def run(instance: dg.DagsterInstance, first: dt.date, last: dt.date) -> None:
         defs = build(sources(), warehouse)
@@ -86,11 +77,7 @@ def test_two_hundred_scattered_days_that_changed_in_one_night(
         ) as context:
             done = sensor.evaluate_tick(context)
         cursor = done.cursor
-        first, last = (f"dagster/asset_partition_range_{end}" for end in ("start", "end"))
-        return [
-            (dt.date.fromisoformat(one.tags[first]), dt.date.fromisoformat(one.tags[last]))
-            for one in done.run_requests or []
-        ]
+        return ranges_of(done.run_requests)
 
     with dg.DagsterInstance.local_temp() as instance:
         portal.publish(SF_311, *cases(set(), ""))
