@@ -44,3 +44,11 @@ from silver.rejected_records group by feed, reason;
 create or replace view withdrawals as
 select feed, count(*) as records, count(moved_to_day) as moved, max(gone_at) as newest
 from bronze.withdrawn_records group by feed;
+
+-- How far each feed reaches, by its books: newest_day is the newest local day that the portal was
+-- asked for, and when (UTC); missing_days between the oldest and the newest were never made.
+create or replace view freshness as
+select feed, max(day) filter (asked_at is not null) as newest_day, count(*) as days_held,
+    min(day) as oldest_day, date_diff('day', min(day), max(day)) + 1 - count(*) as missing_days,
+    arg_max(asked_at, day) filter (asked_at is not null) as newest_asked_at
+from meta.slices group by feed;
