@@ -4,6 +4,7 @@ import warnings
 
 import dagster as dg
 
+from city311_assets.automation.alerts import alerts
 from city311_assets.automation.changed_days import CHANGED_DAYS
 from city311_assets.automation.conditions import AUTOMATION, with_automation
 from city311_assets.automation.jobs import JOBS
@@ -62,7 +63,7 @@ def build(sources: Sources, warehouse: Warehouse) -> dg.Definitions:
         asset_checks=checks,
         jobs=[*JOBS, PUBLISH_JOB],
         schedules=SCHEDULES,
-        sensors=[AUTOMATION, *CHANGED_DAYS, publication],
+        sensors=[AUTOMATION, *CHANGED_DAYS, publication, alerts],
         resources={"sources": sources, "warehouse": warehouse},
         executor=dg.in_process_executor,
     )

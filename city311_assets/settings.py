@@ -90,6 +90,30 @@ class Settings(BaseSettings):
         default=None, description="The sample city's clock, UTC; default: the real one."
     )
 
+    alerts: Literal["dry-run", "send", "off"] = Field(
+        default="dry-run",
+        description="Failed runs, failed checks and late feeds: said in the sensor's log, sent, "
+        "or neither (dry-run, send, off).",
+    )
+    alerts_slack_token: SecretStr | None = Field(
+        default=None, description="Slack bot token, to post to the channel named next."
+    )
+    alerts_slack_channel: str | None = Field(
+        default=None, description="Slack channel, by its name or number."
+    )
+    alerts_slack_url: str = Field(
+        default="https://slack.com/api/", description="Base URL of Slack's API."
+    )
+    alerts_slack_webhook_url: SecretStr | None = Field(
+        default=None, description="Incoming webhook of Slack, instead of a token."
+    )
+    alerts_teams_url: SecretStr | None = Field(
+        default=None, description="Webhook of a Microsoft Teams workflow or connector."
+    )
+    alerts_webhook_url: SecretStr | None = Field(
+        default=None, description="Any address that takes alerts as JSON."
+    )
+
     @field_validator("start_date")
     @classmethod
     def first_of_a_month(cls, value: date) -> date:

@@ -6,11 +6,15 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from city311_assets.automation.channels import channels_of
+from city311_assets.automation.day_ranges import shown
+from city311_assets.automation.freshness import BooksUnreadableError, every_feed, read_books
+from city311_assets.automation.schedules import RECENT_DAYS
 from city311_assets.bronze.sources import Sources, origin_held
 from city311_assets.clients.errors import SourceError
 from city311_assets.feeds.registry import CITIES, FEEDS
@@ -42,6 +46,7 @@ def examine(settings: Settings, first: date | None, last: date | None) -> Iterat
     yield from _sources(settings)
     yield from _disk(settings, first, last)
     yield from _warehouse(settings)
+    yield from _freshness(settings)
 
 
 def _settings(settings: Settings) -> Iterator[Finding]:
@@ -51,6 +56,9 @@ def _settings(settings: Settings) -> Iterator[Finding]:
     yield Finding("CITY311_* variables", not unknown, said)
     token = "set" if settings.socrata_app_token else "not set; portals answer without, slower"
     yield Finding("Socrata app token", True, token)
+    names = ", ".join(channel.name for channel in channels_of(settings)) or "no channel"
+    is_sent = settings.alerts != "send" or names != "no channel"
+    yield Finding("alerts", is_sent, f"{settings.alerts}, to {names}")
 
 
 def _versions() -> Iterator[Finding]:
@@ -148,6 +156,27 @@ def _warehouse(settings: Settings) -> Iterator[Finding]:
         held in {None, settings.source},
         f"holds {held or 'no'} records, CITY311_SOURCE is {settings.source}",
     )
+
+
+def _freshness(settings: Settings) -> Iterator[Finding]:
+    """Say how far each feed reaches; days behind are a fault only where the nights should run."""
+    warehouse = Warehouse(database=str(settings.warehouse_path))
+    try:
+        books = read_books(warehouse, settings.snapshot_path)
+    except BooksUnreadableError as error:
+        yield Finding("freshness", False, str(error))
+        return
+    recent = date.today() - timedelta(days=RECENT_DAYS)  # noqa: DTZ011 - any clock's day will do
+    for one in every_feed(FEEDS, books, datetime.now(UTC)):
+        if one.newest is None:
+            yield Finding(f"days of {one.feed}", True, "none yet")
+            continue
+        seen = f"up to {one.newest}"
+        if one.days_behind:
+            seen += f", {one.days_behind} days behind; the nightly runs bring the newest"
+        if one.gaps:
+            seen += f"; never asked for: {shown(one.gaps)}"
+        yield Finding(f"days of {one.feed}", not any(day >= recent for day in one.gaps), seen)
 
 
 def holders(path: Path) -> list[str]:

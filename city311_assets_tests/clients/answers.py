@@ -24,6 +24,12 @@ class Asked:
     path: str
     params: Mapping[str, str]
     headers: Mapping[str, str]
+    body: bytes = b""
+
+    @property
+    def json(self) -> Any:
+        """What was posted."""
+        return json.loads(self.body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +99,7 @@ def answering(script: Script) -> Iterator[Server]:
                 split.path,
                 dict(parse_qsl(split.query, keep_blank_values=True)),
                 {name.lower(): text for name, text in self.headers.items()},
+                self.rfile.read(int(self.headers.get("Content-Length", 0))),
             )
             with lock:
                 state.asked.append(asked)
@@ -102,6 +109,8 @@ def answering(script: Script) -> Iterator[Server]:
                     state.faults.append(fault)
                     reply = Reply(b'{"message": "the script raised"}', 400)
             self._give(reply)
+
+        do_POST = do_GET  # noqa: N815 - the base class's
 
         def _give(self, reply: Reply) -> None:
             state.closing.wait(reply.delay_seconds)
