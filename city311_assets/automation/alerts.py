@@ -165,4 +165,4 @@ def alerts(context: dg.SensorEvaluationContext, warehouse: Warehouse) -> dg.Skip
     context.update_cursor(tick.state.model_dump_json())
     lasting = sum(not problem.over_at for problem in tick.state.problems.values())
     reasons = [*([warning] if warning else []), *tick.warnings, *tick.told]
-    return dg.SkipReason("\n".join(reasons) or f"no news; {lasting} problems last")
+    return dg.SkipReason("\n".join(reasons) or f"no news; problems that last: {lasting}")

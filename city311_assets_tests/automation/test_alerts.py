@@ -411,7 +411,7 @@ def test_the_sensor_says_in_its_tick_what_it_would_send_and_remembers_it(city: W
         said, cursor = sense(some.instance, city)
         assert said.startswith("not sent (to no channel): SAMPLE DATA")
         said, cursor = sense(some.instance, city, cursor)
-        assert said == "no news; 1 problems last"
+        assert said == "no news; problems that last: 1"
 
 
 def test_alerts_survive_a_restart(city: Warehouse, tmp_path: Path):
@@ -424,7 +424,7 @@ def test_alerts_survive_a_restart(city: Warehouse, tmp_path: Path):
         _, cursor = sense(instance, city)
     with dg.DagsterInstance.local_temp(str(folder)) as instance:
         said, cursor = sense(instance, city, cursor)
-        assert said == "no news; 1 problems last"
+        assert said == "no news; problems that last: 1"
         Toys(instance).run(SF, first=1)
         said, cursor = sense(instance, city, cursor)
         assert "OVER San Francisco 311 cases" in said
