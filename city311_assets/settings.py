@@ -58,7 +58,10 @@ class Settings(BaseSettings):
         default=5, ge=0, description="Days until archive weather counts as known."
     )
     http_timeout_seconds: float = Field(
-        default=60.0, gt=0, description="Longest wait for one answer."
+        default=60.0, gt=0, description="Longest silence while an answer is waited for."
+    )
+    http_longest_answer_seconds: float = Field(
+        default=600.0, gt=0, description="Longest time one answer may take, also one that drips."
     )
     http_attempts: int = Field(
         default=6, ge=1, description="Tries before an unavailable service fails the run."

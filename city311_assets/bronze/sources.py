@@ -54,6 +54,7 @@ class Sources(dg.ConfigurableResource):
     attempts: int = 6
     timeout_seconds: float = 60.0
     longest_wait_seconds: float = 120.0
+    longest_answer_seconds: float = 600.0
     raw_pages_dir: str | None = None
 
     @classmethod
@@ -69,6 +70,7 @@ class Sources(dg.ConfigurableResource):
             attempts=settings.http_attempts,
             timeout_seconds=settings.http_timeout_seconds,
             longest_wait_seconds=settings.http_longest_wait_seconds,
+            longest_answer_seconds=settings.http_longest_answer_seconds,
             raw_pages_dir=str(settings.raw_pages_dir) if settings.raw_pages_dir else None,
         )
 
@@ -80,7 +82,12 @@ class Sources(dg.ConfigurableResource):
     @property
     def patience(self) -> Patience:
         """How often these sources are asked again."""
-        return Patience(self.attempts, self.timeout_seconds, self.longest_wait_seconds)
+        return Patience(
+            attempts=self.attempts,
+            timeout_seconds=self.timeout_seconds,
+            longest_wait_seconds=self.longest_wait_seconds,
+            longest_answer_seconds=self.longest_answer_seconds,
+        )
 
     def records_of(self, feed: Feed) -> AbstractContextManager[RecordSource]:
         """Return what answers for one feed's records."""

@@ -33,7 +33,7 @@ class MalformedAnswerError(SourceError):
 
 
 class IncompleteWindowError(SourceError):
-    """The rows held and the rows counted by the portal differ, twice."""
+    """The rows held and what the portal says of them differ, twice."""
 
 
 class MissingColumnsError(SourceError):

@@ -9,7 +9,7 @@ import logging
 import random
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -41,13 +41,16 @@ class Patience:
     """How often a source is asked again, and how long is waited.
 
     The pause doubles from a second, with jitter of up to half of it, and is never shorter than a
-    `Retry-After` the server sent, nor longer than `longest_wait_seconds`.
+    `Retry-After` the server sent, nor longer than `longest_wait_seconds`. `timeout_seconds` is the
+    longest silence, `longest_answer_seconds` the longest an answer may take in all: one that drips
+    is never silent.
     """
 
     attempts: int = 6
     timeout_seconds: float = 60.0
     longest_wait_seconds: float = 120.0
     sleep: Callable[[float], None] = time.sleep
+    longest_answer_seconds: float = 600.0
 
 
 class _TryAgainError(Exception):
@@ -60,6 +63,26 @@ class _TryAgainError(Exception):
     ) -> None:
         super().__init__(str(final))
         self.final, self.wait_seconds = final, wait_seconds
+
+
+class _OverdueError(httpx.ReadTimeout):
+    """An answer was still coming when its time was over."""
+
+
+class _TimedBody(httpx.SyncByteStream):
+    """A body as it comes, before it is unpacked, until its time is over."""
+
+    def __init__(self, body: httpx.SyncByteStream, ends_at: float) -> None:
+        self.body, self.ends_at = body, ends_at
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self.body:
+            if time.monotonic() > self.ends_at:
+                raise _OverdueError("the answer was still coming")
+            yield piece
+
+    def close(self) -> None:
+        self.body.close()
 
 
 @cache
@@ -147,11 +170,32 @@ class Asker:
         asked = fault.wait_seconds if isinstance(fault, _TryAgainError) else None
         return min(max(backoff, asked or 0.0), self.patience.longest_wait_seconds)
 
+    def _answer(self, url: str, params: Mapping[str, str | int]) -> httpx.Response:
+        """Return a whole answer, or raise once its time is over, however it drips."""
+        ends_at = time.monotonic() + self.patience.longest_answer_seconds
+        request = self.client.build_request("GET", url, params=params)
+        answer = self.client.send(request, stream=True, follow_redirects=False)
+        try:
+            if isinstance(answer.stream, httpx.SyncByteStream):
+                answer.stream = _TimedBody(answer.stream, ends_at)
+            answer.read()
+        finally:
+            answer.close()
+        return answer
+
     def _ask_once(
         self, url: str, params: Mapping[str, str | int], read: Callable[[bytes], object]
     ) -> bytes:
         try:
-            answer = self.client.get(url, params=params)
+            answer = self._answer(url, params)
+        except _OverdueError as error:
+            raise _TryAgainError(
+                SourceUnavailableError(
+                    f"no whole answer within {self.patience.longest_answer_seconds:g} s in "
+                    f"{self.patience.attempts} tries: it was still coming",
+                    url=url,
+                )
+            ) from error
         except httpx.RequestError as error:
             raise _TryAgainError(
                 SourceUnavailableError(
@@ -173,8 +217,12 @@ class Asker:
                 _retry_after(answer),
             )
         if not answer.is_success:
+            away = f" to {_target(answer)}, which is not followed" if answer.is_redirect else ""
             raise RequestRefusedError(
-                f"status {answer.status_code}", url=url, said=_words(answer), request_id=request_id
+                f"status {answer.status_code}{away}",
+                url=url,
+                said=_words(answer),
+                request_id=request_id,
             )
         body = answer.content.removeprefix(BYTE_ORDER_MARK).strip()
         if not _is_read(body, read):
@@ -213,6 +261,12 @@ def _words(answer: httpx.Response) -> str:
             if said.get(key):
                 return str(said[key])[:SAID_SHOWN]
     return text[:SAID_SHOWN]
+
+
+def _target(answer: httpx.Response) -> str:
+    """Return where a redirection leads, without the query, which may repeat the request's own."""
+    target = answer.url.join(answer.headers.get("Location", ""))
+    return str(target.copy_with(query=None, fragment=None, userinfo=b""))[:SAID_SHOWN]
 
 
 def _retry_after(answer: httpx.Response) -> float | None:

@@ -15,6 +15,7 @@ from city311_assets.feeds.feed import City
 
 ATTRIBUTION = "Weather data by Open-Meteo.com, CC BY 4.0"
 LONGEST_FORECAST_DAYS = 16
+DAYS_SHOWN = 5
 
 # Our columns, each with the service's name and the unit it must come in.
 VARIABLES = {
@@ -29,6 +30,11 @@ VARIABLES = {
 class _Endpoint:
     asker: Asker
     path: str
+
+    @property
+    def url(self) -> str:
+        """The address, without a query."""
+        return f"{self.asker.base_url}{self.path}"
 
 
 class OpenMeteo:
@@ -58,7 +64,9 @@ class OpenMeteo:
         """
         window = {"start_date": str(start), "end_date": str(end - timedelta(days=1))}
         days = self._daily(self._archive, city, window)
-        return days.filter(pl.col("day").is_between(start, end, closed="left"))
+        inside = days.filter(pl.col("day").is_between(start, end, closed="left"))
+        _refuse_other_days(inside, start, (end - start).days, self._archive.url)
+        return inside
 
     def forecast(self, city: City, days: int = LONGEST_FORECAST_DAYS) -> pl.DataFrame:
         """Return the newest forecast from the local today on; columns as of `archive`.
@@ -67,7 +75,9 @@ class OpenMeteo:
         ------
         RequestRefusedError, SourceUnavailableError, MalformedAnswerError
         """
-        return self._daily(self._forecast, city, {"forecast_days": str(days)})
+        rows = self._daily(self._forecast, city, {"forecast_days": str(days)})
+        _refuse_other_days(rows, rows["day"][0], days, self._forecast.url)
+        return rows
 
     def _daily(self, endpoint: _Endpoint, city: City, window: dict[str, str]) -> pl.DataFrame:
         answer = endpoint.asker.json(
@@ -80,7 +90,7 @@ class OpenMeteo:
                 **window,
             },
         )
-        url = f"{endpoint.asker.base_url}{endpoint.path}"
+        url = endpoint.url
         daily = answer.get("daily") if isinstance(answer, dict) else None
         units = answer.get("daily_units") if isinstance(answer, dict) else None
         if not isinstance(daily, dict) or not isinstance(units, dict):
@@ -104,3 +114,16 @@ class OpenMeteo:
             raise MalformedAnswerError(
                 "a value is no number or a time no day", url=url, said=str(error)[:200]
             ) from error
+
+
+def _refuse_other_days(rows: pl.DataFrame, first: date, count: int, url: str) -> None:
+    """Raise unless each day asked for came, once and in order."""
+    wanted = [first + timedelta(days=number) for number in range(count)]
+    came = rows["day"].to_list()
+    if came != wanted:
+        missing = sorted(set(wanted) - set(came))
+        raise MalformedAnswerError(
+            f"{len(came)} days came for the {count} from {first}; missing: "
+            f"{', '.join(map(str, missing[:DAYS_SHOWN])) or 'none'}",
+            url=url,
+        )

@@ -1,8 +1,9 @@
 """One dataset of a Socrata portal (SODA 2.1): whole windows of rows, and counts.
 
 Without `$order` the service promises no order and pages repeat and lose rows, so windows are paged
-by key (`:id > last`) and compared with the portal's own count. A window is complete, or it is an
-error; it is never half.
+by key (`:id > last`) and compared with the portal's own count. Rows that go and come between two
+pages can leave the count as it was, so the newest change is asked for before and after. A window
+is complete, or it is an error; it is never half.
 """
 
 import json
@@ -46,6 +47,14 @@ class Page:
     body: bytes
     rows: int
     last_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What the portal says of a window: how many rows it has, and when the last of them changed."""
+
+    rows: int
+    changed_at: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +134,15 @@ class Socrata:
         except (IndexError, KeyError, TypeError, ValueError) as error:
             raise self._malformed("no count of rows", rows) from error
 
+    def _state(self, where: str) -> _State:
+        """Return how many rows meet a condition, and when the last of them changed."""
+        select = f"count(*) as rows, max({ROW_UPDATED_AT}) as changed_at"
+        rows = self.asker.json(self.resource, {"$select": select, "$where": where})
+        try:
+            return _State(int(rows[0]["rows"]), rows[0].get("changed_at"))
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise self._malformed("no count of rows", rows) from error
+
     def counts_by_day(self, start: date, end: date) -> dict[date, int]:
         """Return how many records the portal holds for each local day that has any."""
         answer = self.asker.json(
@@ -176,7 +194,8 @@ class Socrata:
         Raises
         ------
         IncompleteWindowError
-            Paged twice, by key and by offset, the rows still differ from the portal's count.
+            Paged twice, by key and by offset, the rows still differ from the portal's count, or
+            the dataset was loaded anew both times.
         MissingColumnsError, RequestRefusedError, SourceUnavailableError, MalformedAnswerError
         """
         observed_until = self.clock().astimezone(UTC).replace(tzinfo=None)
@@ -188,33 +207,62 @@ class Socrata:
             for name in names
             if name not in declared and not name.startswith((COMPUTED_REGION, ":"))
         )
+        problem = ""
         for pages in (self._pages_by_key, self._pages_by_offset):
             is_last_try = pages == self._pages_by_offset
+            before = self._state(where)
             try:
-                with _files(page.body for page in self._watched(pages(where), where)) as files:
+                with _files(p.body for p in self._watched(pages(where), before.rows)) as files:
                     rows = self._parse(files, undeclared)
-            except MalformedAnswerError:
+            except MalformedAnswerError as error:
                 if is_last_try:
                     raise
+                self._log_second_try(start, end, str(error))
                 continue
-            held, told = rows.select(pl.col(ROW_ID).n_unique()).item(), self.count(where)
-            if held == told == rows.height:
+            # One page is of one moment.
+            after = before if len(files) == 1 else self._state(where)
+            problem = self._problem(f"{start} up to {end}", rows, (before, after), is_last_try)
+            if not problem:
                 return Answer(rows, observed_until, undeclared)
+            if not is_last_try:
+                self._log_second_try(start, end, problem)
         raise IncompleteWindowError(
-            f"{rows.height} rows ({held} different) came for {start} up to {end}, but the portal "
-            f"counts {told}; nothing was written; try again when the dataset is not being reloaded",
+            f"{problem}; nothing was written; try again when the dataset is not being reloaded",
             url=f"{self.asker.base_url}{self.resource}",
         )
 
-    def _watched(self, pages: Iterator[Page], where: str) -> Iterator[Page]:
+    def _problem(
+        self, window: str, rows: pl.DataFrame, states: tuple[_State, _State], is_last_try: bool
+    ) -> str:
+        """Return why rows cannot stand for a window, in words; nothing if they can."""
+        before, after = states
+        different = rows.select(pl.col(ROW_ID).n_unique()).item()
+        if not different == rows.height == after.rows:
+            return (
+                f"{rows.height} rows ({different} different) came for {window}, but the portal "
+                f"counts {after.rows}"
+            )
+        # Of a dataset that never rests each row is right at its moment, unless a row was loaded
+        # anew and came both ways.
+        numbers = rows[self.feed.record_id].drop_nulls()
+        is_settled = is_last_try and numbers.n_unique() == numbers.len()
+        if before == after or is_settled:
+            return ""
+        return f"{rows.height} rows came for {window} while the dataset was changed"
+
+    def _log_second_try(self, start: date, end: date, reason: str) -> None:
+        logger.warning(
+            "%s, %s up to %s: fetched again, by offset: %s", self.feed.name, start, end, reason
+        )
+
+    def _watched(self, pages: Iterator[Page], total: int) -> Iterator[Page]:
         """Pass pages on; of a long window log how far it is, its rate and the time left."""
-        started, rows, total = time.monotonic(), 0, 0
+        started, rows = time.monotonic(), 0
         for page in pages:
             yield page
             rows += page.rows
             if page.rows < self.page_size:
                 return
-            total = total or self.count(where)
             if rows >= total + self.page_size:
                 # A server that ignores key and order would answer for ever.
                 return

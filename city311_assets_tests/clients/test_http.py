@@ -45,10 +45,13 @@ def ask(
     attempts: int = ATTEMPTS,
     timeout_seconds: float = TOO_LONG,
     longest_wait_seconds: float = 120.0,
+    longest_answer_seconds: float = TOO_LONG,
 ) -> Any:
     """Ask once for JSON with a recorder in place of sleep."""
     slept: list[float] = [] if waits is None else waits
-    settled = Patience(attempts, timeout_seconds, longest_wait_seconds, slept.append)
+    settled = Patience(
+        attempts, timeout_seconds, longest_wait_seconds, slept.append, longest_answer_seconds
+    )
     headers = {"X-App-Token": token} if token else {}
     with Asker(url, headers=headers, patience=settled) as asker:
         return asker.json("/resource/x.json", QUERY)
@@ -162,8 +165,34 @@ def test_a_refusal_is_quoted_and_not_asked_twice(status, body, said):
     assert said in str(answer)
 
 
-def test_a_redirection_is_refused_and_not_followed():
-    answer, server, _ = outcome(in_turn(Reply(b"", 302, {"Location": "/elsewhere"}), GOOD))
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirection_is_refused_and_not_followed(status):
+    answer, server, _ = outcome(in_turn(Reply(b"", status, {"Location": "/elsewhere"}), GOOD))
+    assert isinstance(answer, RequestRefusedError)
+    assert len(server.asked) == 1
+    assert f"status {status} to {server.url}/elsewhere, which is not followed" in str(answer)
+
+
+@pytest.mark.parametrize(
+    ("location", "named"),
+    [
+        ("http://169.254.169.254/latest/meta-data/", "http://169.254.169.254/latest/meta-data/"),
+        ("http://10.0.0.7:8080/admin", "http://10.0.0.7:8080/admin"),
+        ("https://u:p@example.org/x?q=1#there", "https://example.org/x"),
+        ("file:///etc/passwd", "file:/etc/passwd"),
+        (f"/{'x' * 1_000}", "xxx"),
+    ],
+)
+def test_the_target_of_a_redirection_is_named_without_its_query(location, named):
+    answer, server, _ = outcome(in_turn(Reply(b"", 302, {"Location": location}), GOOD))
+    assert isinstance(answer, RequestRefusedError)
+    assert f"{named}, which is not followed" in str(answer)
+    assert len(str(answer)) < 500
+    assert len(server.asked) == 1
+
+
+def test_a_redirection_to_nowhere_is_refused():
+    answer, server, _ = outcome(in_turn(Reply(b"", 302), GOOD))
     assert isinstance(answer, RequestRefusedError)
     assert len(server.asked) == 1
 
@@ -290,6 +319,28 @@ def test_a_body_that_drips_is_waited_for():
     assert (answer, len(server.asked)) == (["slow"], 1)
 
 
+@pytest.mark.parametrize(
+    "headers", [{}, {"Content-Encoding": "gzip"}], ids=["as it is", "compressed"]
+)
+def test_a_body_that_drips_for_ever_ends_and_says_so(headers):
+    whole = json.dumps(["slow"] * 20_000).encode()
+    body = gzip.compress(whole) if headers else whole
+    started = time.monotonic()
+    answer, server, waits = outcome(
+        in_turn(Reply(body, headers=headers, drip_seconds=0.01)), longest_answer_seconds=0.15
+    )
+    assert isinstance(answer, SourceUnavailableError)
+    assert "no whole answer within 0.15 s in 3 tries: it was still coming" in str(answer)
+    assert (len(server.asked), len(waits)) == (ATTEMPTS, ATTEMPTS - 1)
+    assert time.monotonic() - started < 3
+
+
+def test_after_a_body_that_drips_the_next_try_is_taken():
+    script = in_turn(Reply(b"[" + b" " * 1_000 + b"]", drip_seconds=0.01), GOOD)
+    answer, server, _ = outcome(script, longest_answer_seconds=0.15)
+    assert (answer, len(server.asked)) == (ROWS, 2)
+
+
 def test_a_refused_connection_is_a_source_that_is_unavailable():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody else can answer there
@@ -398,6 +449,9 @@ def test_a_wait_is_logged_with_its_reason(caplog):
 SECRETIVE = [
     pytest.param(GOOD, id="fine"),
     pytest.param(saying({"message": "no"}, 400), id="refused"),
+    pytest.param(
+        Reply(b"", 302, {"Location": "/login?$where=address = '12 Hidden St'"}), id="sent elsewhere"
+    ),
     pytest.param(saying({"message": "no"}, 500), id="down"),
     pytest.param(HTML, id="a web page"),
     pytest.param(CUT, id="ends early"),

@@ -100,7 +100,8 @@ def test_the_forecast_is_asked_once_for_local_days_from_today():
 
 
 def test_a_forecast_reaches_sixteen_days_unless_less_is_asked_for():
-    _, server = asked(saying(weather()), lambda service: service.forecast(CHICAGO))
+    days = [START + timedelta(days=number) for number in range(16)]
+    _, server = asked(saying(weather(days)), lambda service: service.forecast(CHICAGO))
     assert server.params[0]["forecast_days"] == "16"
 
 
@@ -133,6 +134,27 @@ def test_days_outside_the_window_are_left_out():
     frame, _ = archive(weather(around))
     assert frame["day"].to_list() == DAYS
     assert frame["temperature_min_c"].to_list() == [0.5, 0.75, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("days", "missing"),
+    [
+        pytest.param(DAYS[:2], DAYS[2], id="the last is missing"),
+        pytest.param(DAYS[1:], DAYS[0], id="the first is missing"),
+        pytest.param([DAYS[0], DAYS[2]], DAYS[1], id="one within is missing"),
+        pytest.param([DAYS[0], DAYS[1], DAYS[1]], DAYS[2], id="one came twice"),
+        pytest.param([*DAYS, DAYS[2]], "none", id="one came once too often"),
+        pytest.param([START - timedelta(days=1)], DAYS[0], id="another day altogether"),
+    ],
+)
+def test_other_days_than_those_asked_for_are_refused_and_the_missing_named(days, missing):
+    with pytest.raises(MalformedAnswerError, match=rf"days came for the 3 .*missing: {missing}"):
+        archive(weather(days))
+
+
+def test_a_forecast_of_fewer_days_than_asked_for_is_refused():
+    with pytest.raises(MalformedAnswerError, match=r"2 days came for the 3 from .*missing: 20"):
+        forecast(weather(DAYS[:2]))
 
 
 @pytest.mark.parametrize("theirs", UNITS)

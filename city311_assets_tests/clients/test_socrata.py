@@ -38,6 +38,7 @@ NEXT = date(2026, 1, 3)
 WINDOW = re.compile(r"(\w+) >= '([^']+)' and \1 < '([^']+)'")
 AFTER_KEY = re.compile(r" and :id > '([^']*)'$")
 MOST_REQUESTS = 60
+COUNT_AND_CHANGE = "count(*) as rows, max(:updated_at) as changed_at"
 
 Row = dict[str, Any]
 
@@ -83,10 +84,14 @@ class Portal:
         assert asked.path == f"/resource/{FEED.dataset}.json"
         params = dict(asked.params)
         select, where = params.pop("$select"), params.pop("$where")
-        if select == "count(*) as rows":
+        if select.startswith("count(*) as rows"):
             assert not params
-            count = len(self.meeting(where))
-            return saying([{"rows": str(self.false_counts.pop(0) if self.false_counts else count)}])
+            rows = self.meeting(where)
+            told = {"rows": str(self.false_counts.pop(0) if self.false_counts else len(rows))}
+            newest = max((row[":updated_at"] for row in rows), default=None)
+            if newest and select == COUNT_AND_CHANGE:
+                told["changed_at"] = newest
+            return saying([told])
         if select.startswith("date_trunc_ymd("):
             assert params == {"$group": "day", "$order": "day", "$limit": "50000"}
             return saying(self.by_day(where))
@@ -232,7 +237,7 @@ def test_a_window_of_one_page_is_not_talked_about_and_counted_once(caplog):
     caplog.set_level("INFO", logger="city311_assets")
     _, server = records(Portal(crimes(5)))
     assert [record for record in caplog.records if record.name.startswith("city311")] == []
-    assert [p.get("$select") for p in server.params] == [None, ":*,*", "count(*) as rows"]
+    assert [p.get("$select") for p in server.params] == [None, COUNT_AND_CHANGE, ":*,*"]
 
 
 def test_the_answer_says_when_it_was_asked_for():
@@ -289,7 +294,7 @@ def test_a_row_that_appears_behind_the_key_is_caught_by_the_count():
     assert offsets(server) != []
 
 
-def test_a_row_that_appears_before_the_key_comes_with_its_page():
+def test_a_row_that_appears_before_its_page_comes_with_it_and_is_read_again_in_peace():
     portal = Portal(crimes(4))
 
     def appear(page: int) -> None:
@@ -299,7 +304,7 @@ def test_a_row_that_appears_before_the_key_comes_with_its_page():
     portal.before = appear
     answer, server = records(portal, page_size=2)
     assert numbers(answer) == [0, 1, 2, 3, 9]
-    assert offsets(server) == []
+    assert offsets(server) == ["0", "2", "4"]
 
 
 def test_a_row_withdrawn_after_its_page_is_caught_by_the_count():
@@ -313,6 +318,105 @@ def test_a_row_withdrawn_after_its_page_is_caught_by_the_count():
     answer, server = records(portal, page_size=2)
     assert numbers(answer) == [1, 2, 3, 4]
     assert offsets(server) != []
+
+
+def changed(row: Row, **more: object) -> Row:
+    """Return a row as it is after a change."""
+    return row | {":updated_at": "2026-01-05T00:00:00.000Z", **more}
+
+
+def test_a_row_that_went_and_one_that_came_behind_the_key_are_caught_by_the_newest_change():
+    portal = Portal(crimes(6)[1:])
+
+    def swap(page: int) -> None:
+        if page == 2:
+            portal.rows[0] = changed(crime(0))
+
+    portal.before = swap
+    answer, server = records(portal, page_size=2)
+    assert numbers(answer) == [0, 2, 3, 4, 5]
+    assert offsets(server) != []
+
+
+def test_a_row_that_changed_behind_the_key_is_fetched_as_it_is_now():
+    portal = Portal(crimes(5))
+
+    def update(page: int) -> None:
+        if page == 2:
+            portal.rows[0] = changed(portal.rows[0], primary_type="ARSON")
+
+    portal.before = update
+    answer, server = records(portal, page_size=2)
+    assert answer.rows["primary_type"].to_list() == ["ARSON", *["THEFT"] * 4]
+    assert offsets(server) != []
+
+
+def test_a_change_outside_the_window_is_no_reason_to_ask_again():
+    portal = Portal([*crimes(5), crime(9, "2026-01-09T09:00:00.000")])
+
+    def update(page: int) -> None:
+        if page == 2:
+            portal.rows[5] = changed(portal.rows[5])
+
+    portal.before = update
+    answer, server = records(portal, page_size=2)
+    assert numbers(answer) == [0, 1, 2, 3, 4]
+    assert offsets(server) == []
+
+
+ANEW = ["row-0009", "row-0008", "row-0000", "row-0007", "row-0001", "row-0006"]
+
+
+def test_a_dataset_loaded_anew_between_two_pages_is_fetched_again_though_the_count_is_right():
+    portal = Portal(crimes(6))
+
+    def reload(page: int) -> None:
+        if page == 2:
+            portal.rows = [
+                changed(row, **{":id": new}) for row, new in zip(portal.rows, ANEW, strict=True)
+            ]
+
+    portal.before = reload
+    answer, server = records(portal, page_size=2)
+    assert sorted(numbers(answer)) == [0, 1, 2, 3, 4, 5]
+    assert offsets(server) == ["0", "2", "4", "6"]
+
+
+def test_a_dataset_loaded_anew_in_both_tries_is_an_error_though_the_count_is_right():
+    portal = Portal(crimes(6))
+    loads = {2: ANEW, 6: [f"row-100{number}" for number in range(6)]}
+
+    def reload(page: int) -> None:
+        for row, new in zip(portal.rows, loads.get(page, ()), strict=page in loads):
+            row |= {":id": new, ":updated_at": f"2026-02-0{page}T00:00:00.000Z"}
+
+    portal.before = reload
+    with pytest.raises(
+        IncompleteWindowError, match=r"6 rows came .* while the dataset was changed"
+    ):
+        records(portal, page_size=2)
+
+
+def test_a_dataset_that_never_rests_is_held_as_counted_at_the_second_try():
+    portal = Portal(crimes(5))
+
+    def update(page: int) -> None:
+        if page > 1:
+            stamp = f"2026-01-05T00:00:{page:02}.000Z"
+            portal.rows[0] = crime(0, **{":updated_at": stamp})
+
+    portal.before = update
+    answer, _ = records(portal, page_size=2)
+    assert numbers(answer) == [0, 1, 2, 3, 4]
+
+
+def test_why_a_window_is_fetched_again_stands_in_the_log(caplog):
+    records(Portal(crimes(5), false_counts=[6]))
+    (told,) = [r.getMessage() for r in caplog.records if r.name.startswith("city311")]
+    assert told == (
+        "chicago_crimes, 2026-01-02 up to 2026-01-03: fetched again, by offset: 5 rows "
+        "(5 different) came for 2026-01-02 up to 2026-01-03, but the portal counts 6"
+    )
 
 
 def test_a_server_with_an_order_of_its_own_is_caught_and_read_by_offset():
