@@ -1,17 +1,21 @@
-"""The sample city on a loopback port: portals, weather and the published truth, over HTTP."""
+"""The sample city on a loopback port: portals, weather and the published truth, over HTTP.
+
+Two addresses are for tests and trials only: `/faults`, the plan of what goes wrong, and `/clock`.
+"""
 
 import atexit
 import json
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cached_property
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from city311_assets.sample_city.faults import Asked, Plan, Revision
 from city311_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from city311_assets.sample_city.datasets import Dataset
+    from city311_assets.sample_city.revisions import RevisedDataset
     from city311_assets.sample_city.soda import Soda
 
 DEFAULT_START = Settings.model_fields["start_date"].default
@@ -35,7 +40,8 @@ class SampleCity:
     """What is served: which seed, how many records, at what time, since when.
 
     `now` is the city's clock: an instant, a function that tells it, or None for the real one.
-    `datasets` are served instead of the generated ones, by portal and dataset id.
+    `datasets` are served instead of the generated ones, by portal and dataset id. `faults` is the
+    plan of what goes wrong, as of `sample_city/faults.py`; nothing does if there are none.
     """
 
     seed: int = DEFAULT_SEED
@@ -43,10 +49,30 @@ class SampleCity:
     now: Now = None
     start: date = DEFAULT_START
     datasets: "Mapping[tuple[str, str], Dataset]" = field(default_factory=dict)
+    faults: Sequence[Mapping[str, object]] = ()
+
+    def __post_init__(self) -> None:
+        self.closing = Event()
+        self._revising = Lock()
+        self.plan_faults(self.faults)
+
+    def plan_faults(self, faults: object) -> None:
+        """Let this plan be in force from now on; rows that the one before changed are as they were.
+
+        Raises
+        ------
+        PlanError
+            It makes no sense; the one before stays in force.
+        """
+        plan = Plan(faults)
+        with self._revising:
+            self.plan = plan
+            self._revised: dict[tuple[str, str], RevisedDataset] = {}
 
     def clock(self) -> datetime:
         """Return the city's instant, UTC."""
-        moment = self.now() if callable(self.now) else self.now
+        now = self.now
+        moment = now() if callable(now) else now
         moment = moment or datetime.now(UTC)
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
@@ -54,13 +80,24 @@ class SampleCity:
     def app(self) -> "Starlette":
         """The ASGI application."""
         from starlette.applications import Starlette
+        from starlette.middleware import Middleware
         from starlette.routing import Route
 
+        from city311_assets.sample_city.faulty_line import FaultyLine
         from city311_assets.sample_city.tables import NotSimulatedError
 
+        line = Middleware(
+            FaultyLine,
+            plan=lambda: self.plan,
+            revise=self._revise,
+            is_closing=self.closing.is_set,
+        )
         return Starlette(
+            middleware=[line],
             routes=[
                 Route("/health", self._health),
+                Route("/faults", self._faults, methods=["GET", "PUT"]),
+                Route("/clock", self._clock, methods=["GET", "PUT"]),
                 Route("/truth.json", self._truth),
                 Route("/weather/v1/{service}", self._weather),
                 Route("/portals/{portal}/resource/{dataset}.json", self._resource),
@@ -93,9 +130,40 @@ class SampleCity:
         from city311_assets.sample_city.soql_clauses import SodaError
 
         key = request.path_params["portal"], request.path_params["dataset"]
-        if found := self._datasets.get(key):
+        if found := self._revised.get(key) or self._datasets.get(key):
             return found
         raise SodaError(404, "dataset.missing", "Not found", id=key[1])
+
+    def _revise(self, revision: Revision, asked: Asked) -> None:
+        """Change the dataset that a page was asked of, for all requests from now on."""
+        from city311_assets.sample_city.revisions import RevisedDataset
+
+        key = asked.portal or "", asked.dataset or ""
+        with self._revising:
+            dataset = self._revised.get(key) or self._datasets.get(key)
+            if dataset is None:
+                return
+            if not isinstance(dataset, RevisedDataset):
+                dataset = self._revised[key] = RevisedDataset(dataset)
+            dataset.revise(revision, asked.params, self._soda, self.clock())
+
+    async def _faults(self, request: "Request") -> "Response":
+        """Tell what goes wrong and how often it has; take another plan."""
+        if request.method == "PUT":
+            try:
+                self.plan_faults(json.loads(await request.body()))
+            except ValueError as error:
+                return _json({"error": True, "message": str(error)}, 400)
+        return _json(self.plan.told())
+
+    async def _clock(self, request: "Request") -> "Response":
+        """Tell the time; take another, null for the real one."""
+        if request.method == "PUT":
+            try:
+                self.now = _instant(json.loads(await request.body()))
+            except ValueError as error:
+                return _json({"error": True, "message": str(error)}, 400)
+        return _json({"now": self.clock().isoformat()})
 
     def _health(self, _: "Request") -> "Response":
         return _json({"status": "ok", "now": self.clock().isoformat(), "seed": self.seed})
@@ -154,6 +222,16 @@ class SampleCity:
             return _json({"error": True, "reason": str(error)}, 400)
 
 
+def _instant(told: object) -> datetime | None:
+    """Return the instant of `{"now": "2026-06-15T12:00:00Z"}`; None for null."""
+    match told:
+        case {"now": None, **rest} if not rest:
+            return None
+        case {"now": str(text), **rest} if not rest:
+            return datetime.fromisoformat(text)
+    raise ValueError(f'{told!r} is no clock; say {{"now": "2026-06-15T12:00:00Z"}}, or null')
+
+
 def _not_simulated(_: "Request", error: Exception) -> "Response":
     said = str(error)
     return _json({"code": "not_simulated", "error": True, "message": said, "reason": said}, 404)
@@ -180,13 +258,21 @@ class Serving:
     _thread: Thread
 
     @classmethod
-    def started(cls, city: SampleCity) -> "Serving":
-        """Listen on a free loopback port and serve in the background."""
+    def started(cls, city: SampleCity, port: int = 0) -> "Serving":
+        """Listen on a loopback port, a free one unless it is named, and serve in the background."""
         import uvicorn
 
-        listening = socket.create_server(("127.0.0.1", 0), backlog=128)
+        from city311_assets.sample_city.faulty_line import OpenConnection
+
+        listening = socket.create_server(("127.0.0.1", port), backlog=128)
+        city.closing.clear()
         config = uvicorn.Config(
-            city.app, log_level="error", access_log=False, lifespan="off", ws="none"
+            city.app,
+            http=OpenConnection,
+            log_level="error",
+            access_log=False,
+            lifespan="off",
+            ws="none",
         )
         server = uvicorn.Server(config)
         thread = Thread(
@@ -197,6 +283,7 @@ class Serving:
 
     def stop(self) -> None:
         """Stop answering and wait until the port is closed."""
+        self.city.closing.set()
         self._server.should_exit = True
         self._thread.join(timeout=10)
 
