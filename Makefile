@@ -7,13 +7,14 @@ READY := .venv/.ready
 export DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS ?= 300
 export DAGSTER_HOME ?= $(abspath $(or $(CITY311_DATA_DIR),data))/dagster
 
-.PHONY: help demo test check trials dev bench clean docs lock
+.PHONY: help demo test check trials faults dev bench clean docs lock
 help:
 	@echo "make demo    the sample city through the whole graph, offline, in minutes"
 	@echo "make test    every check and every test"
 	@echo "make check   format, lint, types, import rules, definitions, docs in step"
 	@echo "make dev     the Dagster UI on http://127.0.0.1:3000, with schedules and sensors"
 	@echo "make trials  the long tests; writes docs/trials.md"
+	@echo "make faults  what every fault of a source leads to; writes docs/faults.md"
 	@echo "make bench   the measurements; writes docs/benchmarks.md"
 	@echo "make docs    the data dictionary, from the declared tables"
 	@echo "make lock    constraints.txt, from pyproject.toml"
@@ -47,6 +48,9 @@ test: check
 
 trials: $(READY)
 	$(BIN)/python -m pytest city311_assets_tests/trials -m trial --trials-report=docs/trials.md
+
+faults: $(READY)
+	$(BIN)/python -m pytest city311_assets_tests/test_faults.py --faults-page=docs/faults.md
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks

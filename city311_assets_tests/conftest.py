@@ -82,8 +82,9 @@ def portal(served_portals: Portals) -> Portals:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option of `make trials`."""
+    """Add the options of `make trials` and `make faults`."""
     parser.addoption("--trials-report", default=None, help="Page to write the trials' results to.")
+    parser.addoption("--faults-page", default=None, help="Page to write the faults' outcomes to.")
 
 
 @dataclass
