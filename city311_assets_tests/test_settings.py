@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from city311_assets.bronze.sources import Sources
+from city311_assets.clients.http import Patience
+from city311_assets.feeds.sf_311 import SF_311
 from city311_assets.settings import Settings, settings, unknown_variables
 
 
@@ -19,6 +21,18 @@ def dotenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh_settings: None
 def test_the_default_is_the_sample_city_without_addresses(fresh_settings: None):
     sources = Sources.of(settings())
     assert (sources.origin, sources.portal_url) == ("sample", None)
+
+
+def test_every_setting_of_patience_reaches_every_client(dotenv: Path):
+    dotenv.write_text(
+        "CITY311_HTTP_ATTEMPTS=2\nCITY311_HTTP_TIMEOUT_SECONDS=3\n"
+        "CITY311_HTTP_LONGEST_WAIT_SECONDS=4\nCITY311_HTTP_LONGEST_ANSWER_SECONDS=5\n"
+        "CITY311_SOURCE=live\n"
+    )
+    told = Patience(attempts=2, timeout_seconds=3, longest_wait_seconds=4, longest_answer_seconds=5)
+    sources = Sources.of(settings())
+    with sources.portal_of(SF_311) as portal, sources.boundaries_of(SF_311.city) as areas:
+        assert portal.asker.patience == areas.asker.patience == sources.patience == told
 
 
 def test_a_dotenv_file_is_read_and_what_is_not_ours_in_it_is_left_alone(dotenv: Path):
@@ -42,8 +56,6 @@ def test_the_app_token_is_in_no_configuration_but_reaches_the_portal_client(
     said = settings()
     sources = Sources.of(said)
     assert "opensesame" not in f"{said!r}{sources!r}{sources.model_dump()}"
-    from city311_assets.feeds.sf_311 import SF_311
-
     with sources.portal_of(SF_311) as portal:
         assert portal.asker.client.headers["X-App-Token"] == "opensesame"
 
