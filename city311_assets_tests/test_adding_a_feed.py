@@ -20,8 +20,6 @@ ROOT = Path(__file__).parents[1]
 PRODUCT = ROOT / "city311_assets"
 # Where a city may be named: where it is declared, and where it is simulated.
 ROOMS_OF_CITIES = {"feeds", "sample_city"}
-# What the command line tells a newcomer about the sample, and the examples of its help.
-EXAMPLES = {"cli/demo.py": {"san_francisco", "chicago"}, "cli/main.py": {"san_francisco"}}
 MODEL, CITY_MODEL = FEEDS["sf_311"], CITIES["san_francisco"]
 OTHERS = [feed for feed in FEEDS.values() if feed.kind == "request" and feed is not MODEL]
 
@@ -43,7 +41,7 @@ def test_nothing_of_the_product_but_its_declaration_names_a_city():
             text = path.read_text("utf-8")
             if found := {city for city in CITIES if names_of(city).search(text)}:
                 named[place.as_posix()] = found
-    assert named == EXAMPLES
+    assert named == {}
 
 
 def declared(names: list[str], feed: Feed) -> set[str]:

@@ -1,6 +1,5 @@
 """The graph as a whole: it loads, it is documented and checked, and it targets what it should."""
 
-import datetime as dt
 import subprocess
 import sys
 

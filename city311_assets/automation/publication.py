@@ -1,5 +1,6 @@
 """Publication of the warehouse: at most once a minute while runs write, and once after the last."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -8,6 +9,10 @@ from city311_assets.automation.runs import UNFINISHED, days_of
 from city311_assets.settings import settings
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.snapshot import publish, published
+
+VERSION = "city311/version"
+# A publication that fails is tried again after two minutes, then four: a full disk stays full.
+LONGEST_WAIT = timedelta(hours=1)
 
 
 def slices_in_flight(instance: dg.DagsterInstance) -> list[str]:
@@ -60,4 +65,15 @@ def publication(
     )
     if under_way:
         return dg.SkipReason("a publication is under way")
-    return dg.RunRequest(run_key=version)
+    failures = context.instance.get_run_records(
+        dg.RunsFilter(
+            job_name=PUBLISH_JOB.name,
+            tags={VERSION: version},
+            statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED],
+        )
+    )
+    newest = max((record.update_timestamp for record in failures), default=None)
+    wait = min(timedelta(minutes=2 ** len(failures)), LONGEST_WAIT)
+    if newest and datetime.now(UTC) - newest < wait:
+        return dg.SkipReason(f"{len(failures)} publications of {version} failed; tried again later")
+    return dg.RunRequest(run_key=f"{version} {len(failures)}", tags={VERSION: version})

@@ -32,6 +32,12 @@ ELSEWHERE = """
 COUNTS = "select day, count(*) as rows from {table} where {where} group by day"
 
 
+def record_number(published: pl.Expr) -> pl.Expr:
+    """Return records' numbers without what surrounds them, spaces or a byte-order mark."""
+    bare = published.str.replace_all("\ufeff", "", literal=True).str.strip_chars()
+    return bare.replace("", None)
+
+
 def bronze_rows(
     feed: Feed, answer: Answer, fetched_from: str, fetched_at: datetime
 ) -> pl.DataFrame:
@@ -46,7 +52,7 @@ def bronze_rows(
         pl.lit(feed.name).alias("feed"),
         wall_time(pl.col(feed.opened)).dt.date().alias("day"),
         pl.col(ROW_ID).alias("row_id"),
-        pl.col(feed.record_id).str.strip_chars().replace("", None).alias("record_id"),
+        record_number(pl.col(feed.record_id)).alias("record_id"),
         pl.col(ROW_CREATED_AT).alias("row_created_at"),
         pl.col(ROW_UPDATED_AT).alias("row_updated_at"),
         *feed.column_names,

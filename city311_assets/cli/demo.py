@@ -18,9 +18,13 @@ SLOWEST = """
     select neighborhood, median(hours_to_close) as hours,
         avg((hours_to_close_reason is not distinct from 'open')::int) as share_open
     from requests
-    where feed = 'sf_311' and neighborhood is not null
+    where feed = $feed and neighborhood is not null
         and opened_at_utc < observed_until - interval 21 day
     group by neighborhood having count(*) >= 100 order by hours desc, neighborhood limit 3
+"""
+MOST_ADMINISTRATIVE = """
+    select feed, avg(is_administrative::int) as share from silver.requests
+    group by feed order by share desc limit 1
 """
 
 
@@ -35,6 +39,7 @@ def demo_range() -> tuple[date, date]:
 
 def tell(settings: Settings, out: Console) -> None:
     """Say what the published file holds and what a newcomer may do next."""
+    shown = next(feed for feed in FEEDS.values() if feed.kind == "request")
     with duckdb.connect(str(settings.snapshot_path), read_only=True, config=CONNECTION) as conn:
         grid = Grid(box=None, pad_edge=False)
         for title, side in (("table", "left"), ("rows", "right"), ("a row is", "left")):
@@ -43,21 +48,20 @@ def tell(settings: Settings, out: Console) -> None:
             (rows,) = conn.execute(f"select count(*) from {table}").fetchall()[0]
             grid.add_row(str(table), f"{rows:,}", table.one_row_per)
         aside = conn.execute("select feed, reason, records from set_aside order by all").fetchall()
-        slow = conn.execute(SLOWEST).fetchall()
-        administrative = conn.execute(
-            "select avg(is_administrative::int) from silver.requests where feed = 'chicago_311'"
-        ).fetchall()[0][0]
+        slow = conn.execute(SLOWEST, {"feed": shown.name}).fetchall()
+        administrative = conn.execute(MOST_ADMINISTRATIVE).fetchall()
     out.print()
     out.print(grid)
     out.print()
     out.print("[bold]This is SAMPLE data[/bold], made by the embedded city; no network was used.")
     if slow:
         said = ", ".join(f"{name} {hours:.0f} h ({share:.0%} open)" for name, hours, share in slow)
-        out.print(f"Slowest in San Francisco, requests three weeks old or more: {said}.")
-    out.print(
-        f"{administrative:.0%} of Chicago's 311 records ask for no work; "
-        "the view `requests` leaves them out."
-    )
+        out.print(f"Slowest in {shown.city.title}, requests three weeks old or more: {said}.")
+    for feed, share in administrative:
+        out.print(
+            f"{share:.0%} of {FEEDS[feed].title} ask for no work; the view `requests` leaves "
+            "them out."
+        )
     if aside:
         said = ", ".join(f"{records} {reason} in {feed}" for feed, reason, records in aside)
         out.print(f"Set aside, kept whole with the reason: {said}.")

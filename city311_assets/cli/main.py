@@ -53,7 +53,7 @@ def materialize(
     select: Annotated[
         str,
         typer.Option(
-            help="Assets, in Dagster's selection syntax: 'group:silver', 'key:\"bronze/sf_311\"+'."
+            help="Assets, in Dagster's selection syntax: 'group:silver', 'key:\"bronze/FEED\"+'."
         ),
     ] = "*",
 ) -> None:
@@ -86,7 +86,9 @@ def import_file(
     file: Annotated[
         Path, typer.Argument(help="CSV as downloaded from the portal, gzipped or not.")
     ],
-    feed: Annotated[str, typer.Option(help="The feed it belongs to, such as sf_311.")],
+    feed: Annotated[
+        str, typer.Option(help="The feed it belongs to; an unknown one is told which there are.")
+    ],
     observed_at: Annotated[
         datetime | None,
         typer.Option(help="When it was downloaded, UTC; default: the newest change it holds."),
@@ -100,7 +102,7 @@ def import_file(
 
     Exit code: 0 imported; 1 a run or a check failed; 2 the file or the feed is refused.
 
-    Example: city311 import 311_Cases.csv.gz --feed sf_311
+    Example: city311 import 311_Cases.csv.gz --feed NAME
     """
     from dagster import AssetSelection
 

@@ -1,5 +1,6 @@
 """Publication: asked for when there is something new, once, and never half."""
 
+import datetime as dt
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from city311_assets.automation import publication as publishing
 from city311_assets.automation.publication import PUBLISH_JOB, publication
 from city311_assets.settings import settings
 from city311_assets.warehouse.resource import Warehouse
@@ -48,7 +50,7 @@ def test_each_write_is_published_once(city: Warehouse):
         assert done.success
         held = published(settings().snapshot_path)
         assert held is not None
-        assert held.data_version == asked.run_key == city.data_version
+        assert held.data_version == asked.tags["city311/version"] == city.data_version
         assert isinstance(tick(city, instance), dg.SkipReason)
         write(city)
         again = tick(city, instance)
@@ -63,6 +65,24 @@ def test_a_publication_under_way_is_not_asked_for_again(city: Warehouse):
         said = tick(city, instance)
         assert isinstance(said, dg.SkipReason)
         assert said.skip_message == "a publication is under way"
+
+
+def test_a_failed_publication_is_tried_again_later(
+    city: Warehouse, monkeypatch: pytest.MonkeyPatch
+):
+    with dg.DagsterInstance.ephemeral() as instance:
+        write(city)
+        first = tick(city, instance)
+        assert isinstance(first, dg.RunRequest)
+        run = instance.create_run_for_job(PUBLISH_JOB, tags=dict(first.tags))
+        instance.report_run_failed(run, "the disk is full")
+        said = tick(city, instance)
+        assert isinstance(said, dg.SkipReason)
+        assert "1 publications" in (said.skip_message or "")
+        monkeypatch.setattr(publishing, "LONGEST_WAIT", dt.timedelta(0))
+        again = tick(city, instance)
+        assert isinstance(again, dg.RunRequest)
+        assert again.run_key != first.run_key
 
 
 @pytest.mark.parametrize("file", ["data/dagster/dagster.yaml", "city311_assets/cli/dagster.yaml"])

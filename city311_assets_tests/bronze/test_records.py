@@ -404,6 +404,20 @@ def test_a_row_without_a_day_is_named():
         bronze_rows(SF_311, answer, "portal", at(1))
 
 
+def test_a_records_number_is_its_own_whatever_surrounds_it(warehouse: Warehouse, portal: Portals):
+    portal.publish(SF_311, case("1"), case("2"))
+    run(warehouse, portal.sources)
+    marked = [
+        {**case(number), "service_request_id": text, ":id": f"row-{number}"}
+        for number, text in (("1", "\ufeff 1"), ("2", " 2\ufeff"))
+    ]
+    portal.publish(SF_311, *marked)
+    again = run(warehouse, portal.sources)
+    assert numbers(warehouse) == ["1", "2"]
+    changes = by_partition(again, BRONZE.key("sf_311"))[str(DAY)]
+    assert (changes["added"], changes["gone"]) == (0, 0)
+
+
 def test_a_file_cannot_have_been_downloaded_in_the_future(tmp_path: Path):
     line = "2,01/02/2026 09:00:00 AM,,01/02/2026 09:30:00 AM,Graffiti,37.77,-122.42,x"
     source = exported(tmp_path, "cases.csv", line, observed_until="2199-01-01T00:00:00")
