@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -40,7 +41,8 @@ class SourcesAt(Sources):
 
 def at(sources: Sources, instant: datetime) -> SourcesAt:
     """Return the same sources at an instant."""
-    return SourcesAt(**sources.model_dump() | {"instant": instant.isoformat()})
+    fields: dict[str, Any] = {**sources.model_dump(), "instant": instant.isoformat()}
+    return SourcesAt(**fields)
 
 
 def ranges_of(requests: Sequence[dg.RunRequest] | None) -> list[tuple[date, date]]:

@@ -389,18 +389,27 @@ def _failed(
 ) -> dict[date, int]:
     """Return the days of runs that failed since, with how often they had failed before.
 
-    A run that keeps failing is left to people after so many attempts.
+    Of a day the newest run counts. One that keeps failing is left to people after so many attempts.
     """
     if after is None:
         return {}
-    runs = instance.get_runs(
-        dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=after)
+    finished = instance.get_run_records(
+        dg.RunsFilter(
+            statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS],
+            updated_after=after,
+        ),
+        order_by="update_timestamp",
+        ascending=True,
     )
     found: dict[date, int] = {}
-    for run in runs:
+    for run in (record.dagster_run for record in finished):
+        if not is_about(run, key, job):
+            continue
         attempts = int(run.tags.get(ATTEMPT, "0"))
-        if is_about(run, key, job) and attempts < MOST_ATTEMPTS:
-            for day in days_of(run):
+        for day in days_of(run):
+            if run.is_success:
+                found.pop(day, None)
+            elif attempts < MOST_ATTEMPTS:
                 found[day] = max(attempts, found.get(day, 0))
     return found
 

@@ -12,7 +12,7 @@ from city311_assets.bronze.sources import Sources, day_counts, refuse_mixed_orig
 from city311_assets.bronze.withdrawn_records import follow_moved_records, withdrawn_records
 from city311_assets.clients.socrata import Answer
 from city311_assets.feeds.clocks import wall_time
-from city311_assets.feeds.feed import ROW_CREATED_AT, ROW_ID, ROW_UPDATED_AT, Feed
+from city311_assets.feeds.feed import BYTE_ORDER_MARK, ROW_CREATED_AT, ROW_ID, ROW_UPDATED_AT, Feed
 from city311_assets.partitions import BY_CHUNK, DAYS, Slice, note_days
 from city311_assets.warehouse.checks import Property, note_verdicts, on_several_days, slice_check
 from city311_assets.warehouse.resource import Session, Warehouse
@@ -34,7 +34,7 @@ COUNTS = "select day, count(*) as rows from {table} where {where} group by day"
 
 def record_number(published: pl.Expr) -> pl.Expr:
     """Return records' numbers without what surrounds them, spaces or a byte-order mark."""
-    bare = published.str.replace_all("\ufeff", "", literal=True).str.strip_chars()
+    bare = published.str.replace_all(BYTE_ORDER_MARK, "", literal=True).str.strip_chars()
     return bare.replace("", None)
 
 

@@ -18,6 +18,9 @@ ROW_CREATED_AT = ":created_at"
 ROW_UPDATED_AT = ":updated_at"
 SYSTEM_COLUMNS = (ROW_ID, ROW_CREATED_AT, ROW_UPDATED_AT)
 
+# Portals put one before a value now and then; it is nothing.
+BYTE_ORDER_MARK = "\ufeff"
+
 # Derived by the portal from the point, renumbered at its convenience: neither stored nor reported.
 COMPUTED_REGION = ":@computed_region_"
 

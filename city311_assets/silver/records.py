@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from city311_assets.feeds.clocks import to_utc, utc_instant, wall_time
-from city311_assets.feeds.feed import Feed
+from city311_assets.feeds.feed import BYTE_ORDER_MARK, Feed
 from city311_assets.feeds.taxonomy import taxonomy
 from city311_assets.silver.addresses import streets
 from city311_assets.silver.areas import Areas
@@ -18,7 +18,6 @@ from city311_assets.silver.cells import cells_of, point_reasons
 from city311_assets.warehouse.tables.bronze import RECORDS
 from city311_assets.warehouse.tables.silver import REJECTED_RECORDS
 
-BYTE_ORDER_MARK = "\ufeff"
 TRUE, FALSE = ["true", "t", "yes", "y", "1"], ["false", "f", "no", "n", "0"]
 PLAIN_TEXTS = (
     "kind",

@@ -421,11 +421,17 @@ def test_rows_without_an_opening_time_are_said_to_be_in_no_day(nights: Nights):
     assert nights.said == "1 rows at the portal have no requested_datetime and belong to no day"
 
 
-def failing_run(instance: dg.DagsterInstance, tags: dict[str, str]) -> None:
+def finished_run(
+    instance: dg.DagsterInstance, tags: dict[str, str], *, is_good: bool = False
+) -> None:
     run = instance.create_run_for_job(RECORDS_JOBS["sf_311"].resolve(
         asset_graph=build(Sources(origin="portal"), Warehouse(database="x")).resolve_asset_graph(),
     ), tags=tags)  # fmt: skip
-    instance.report_run_failed(run, "gone")
+    if is_good:
+        event = dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, run.job_name)
+        instance.report_dagster_event(event, run.run_id)
+    else:
+        instance.report_run_failed(run, "gone")
 
 
 @pytest.mark.parametrize(("attempts", "is_noticed"), [("0", True), (str(MOST_ATTEMPTS), False)])
@@ -436,11 +442,21 @@ def test_days_of_a_failed_run_wait_to_be_asked_for_again(
     nights.run(("2026-05-01", "2026-05-31"))
     nights.tick()
     tags = range_tags(DAY, DAY + dt.timedelta(days=1)) | {ATTEMPT: attempts}
-    failing_run(nights.instance, tags)
+    finished_run(nights.instance, tags)
     assert nights.tick() == []
     pending = Cursor.read(nights.cursor).pending_days
     assert list(pending) == ([DAY, DAY + dt.timedelta(days=1)] if is_noticed else [])
     assert nights.tick() == []
+
+
+def test_a_day_that_a_later_run_made_is_not_asked_for_again(nights: Nights):
+    nights.run(("2026-05-01", "2026-05-31"))
+    nights.tick()
+    second = DAY + dt.timedelta(days=1)
+    finished_run(nights.instance, range_tags(DAY, second))
+    finished_run(nights.instance, range_tags(second, second), is_good=True)
+    nights.tick()
+    assert list(Cursor.read(nights.cursor).pending_days) == [DAY]
 
 
 def test_an_outage_fails_the_tick_and_forgets_nothing(nights: Nights):

@@ -94,7 +94,10 @@ class Nights:
         for request in ticked.run_requests or []:
             self._run(defs, sensor.job_name, request, night)
 
-    def _run(self, defs: dg.Definitions, job: str, request: dg.RunRequest, night: Night) -> None:
+    def _run(
+        self, defs: dg.Definitions, job: str | None, request: dg.RunRequest, night: Night
+    ) -> None:
+        assert job
         done = defs.resolve_job_def(job).execute_in_process(
             instance=self.instance,
             asset_selection=list(request.asset_selection or []),
