@@ -1,14 +1,15 @@
 """Nights in one process: what schedules and sensors ask for is run, on a clock a trial sets."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 
 from city311_assets.automation.alerts import look
+from city311_assets.automation.changed_days import CHANGED_DAYS
 from city311_assets.automation.problems import State
-from city311_assets.automation.schedules import NIGHTLY, WEEKLY
+from city311_assets.automation.schedules import NIGHTLY, SCHEDULES, WEEKLY
 from city311_assets.bronze.sources import Sources
 from city311_assets.clients.errors import SourceError
 from city311_assets.definitions import build
@@ -44,26 +45,25 @@ class Nights:
     cursors: dict[str, str | None] = field(default_factory=dict)
     alerted: State | None = None
 
-    def pass_by(self, now: datetime, started: datetime) -> Night:
+    def pass_by(self, now: datetime) -> Night:
         """Let a night pass: nightly schedules, then the sensors, then the alerts.
 
-        `now` is the instant of the sources' clock, which is after every city's half past three and
-        four o'clock; `started` that of this machine's, for the alerts.
+        `now` is the instant of the sources' clock: after every city's half past three and four
+        o'clock. What runs say of their own time is this machine's.
         """
         night = Night()
-        defs = build(at(self.sources, now), self.warehouse)
-        for schedule in defs.schedules or []:
-            if isinstance(schedule, dg.ScheduleDefinition):
-                self._scheduled(defs, schedule, now, night)
-        for sensor in defs.sensors or []:
-            if sensor.name.startswith("changed_days_"):
-                self._sensed(defs, sensor, now, night)
-        night.alerts = self.look(started)
+        for schedule in SCHEDULES:
+            self._scheduled(schedule, now, night)
+        self.sense(now, night)
+        night.alerts = self.look(now)
         return night
 
-    def _scheduled(
-        self, defs: dg.Definitions, schedule: dg.ScheduleDefinition, now: datetime, night: Night
-    ) -> None:
+    def sense(self, now: datetime, night: Night) -> None:
+        """Let every feed's sensor look once, and run what it asks for."""
+        for sensor in CHANGED_DAYS:
+            self._sensed(sensor, now, night)
+
+    def _scheduled(self, schedule: dg.ScheduleDefinition, now: datetime, night: Night) -> None:
         local = now.astimezone(ZoneInfo(schedule.execution_timezone or "UTC"))
         is_due = schedule.cron_schedule == NIGHTLY or (
             schedule.cron_schedule == WEEKLY and local.isoweekday() == 7
@@ -75,11 +75,9 @@ class Nights:
         ) as context:
             ticked = schedule.evaluate_tick(context)
         for request in ticked.run_requests or []:
-            self._run(defs, schedule.job_name, request, night)
+            self._run(schedule.job_name, request, now, night)
 
-    def _sensed(
-        self, defs: dg.Definitions, sensor: dg.SensorDefinition, now: datetime, night: Night
-    ) -> None:
+    def _sensed(self, sensor: dg.SensorDefinition, now: datetime, night: Night) -> None:
         resources = {"warehouse": self.warehouse, "sources": at(self.sources, now)}
         cursor = self.cursors.get(sensor.name)
         with dg.build_sensor_context(
@@ -92,12 +90,12 @@ class Nights:
                 return
         self.cursors[sensor.name] = ticked.cursor
         for request in ticked.run_requests or []:
-            self._run(defs, sensor.job_name, request, night)
+            self._run(sensor.job_name, request, now, night)
 
-    def _run(
-        self, defs: dg.Definitions, job: str | None, request: dg.RunRequest, night: Night
-    ) -> None:
+    def _run(self, job: str | None, request: dg.RunRequest, now: datetime, night: Night) -> None:
         assert job
+        # A run begins after it was asked for.
+        defs = build(at(self.sources, now + timedelta(minutes=1)), self.warehouse)
         done = defs.resolve_job_def(job).execute_in_process(
             instance=self.instance,
             asset_selection=list(request.asset_selection or []),
@@ -107,9 +105,9 @@ class Nights:
         )
         night.runs.append((job, done.success))
 
-    def look(self, started: datetime) -> list[str]:
+    def look(self, now: datetime) -> list[str]:
         """Let the alerts look once; return what they say."""
-        state = self.alerted or State.anew(started)
-        tick = look(self.instance, self.warehouse, self.settings, state, started)
+        state = self.alerted or State.anew(now)
+        tick = look(self.instance, self.warehouse, self.settings, state, now)
         self.alerted = tick.state
         return [*tick.warnings, *tick.told]
