@@ -20,6 +20,9 @@ MONTHS = dg.MonthlyPartitionsDefinition(start_date=settings().start_date.isoform
 DAYS_PER_RUN = 31
 BY_CHUNK = dg.BackfillPolicy.multi_run(DAYS_PER_RUN)
 
+# Tag of a run that makes what hangs from its days too, so that nothing else needs to.
+CARRIES_ON = "city311/carries_on"
+
 Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
 Scope = Literal["feed", "city"]
 

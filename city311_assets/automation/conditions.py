@@ -8,14 +8,31 @@ for every day there is, which an operator may do and nothing does by surprise.
 import dagster as dg
 
 from city311_assets.feeds.registry import CITIES
+from city311_assets.partitions import CARRIES_ON
 from city311_assets.warehouse.tables.bronze import BOUNDARIES
 
 WITHOUT_DAYS = dg.AssetSelection.assets(*(BOUNDARIES.key(city) for city in CITIES))
 
-ANY_DAY = (
-    dg.AutomationCondition.eager()
-    .without(dg.AutomationCondition.in_latest_time_window())
+# A run that makes silver after its bronze says so. Dagster knows of the last day of a range only
+# that the same run goes on with it, and would have the others made twice.
+CAME_IN_ALONE = (
+    dg.AutomationCondition.newly_updated()
+    & ~dg.AutomationCondition.executed_with_root_target()
+    & ~dg.AutomationCondition.all_new_updates_have_run_tags(tag_keys={CARRIES_ON})
+).with_label("came in alone")
+NEWS = (
+    dg.AutomationCondition.any_deps_match(
+        CAME_IN_ALONE | dg.AutomationCondition.will_be_requested()
+    )
     .ignore(WITHOUT_DAYS)
+    .with_label("news")
+)
+
+ANY_DAY = (
+    (NEWS | dg.AutomationCondition.newly_missing()).since_last_handled()
+    & ~dg.AutomationCondition.any_deps_missing().ignore(WITHOUT_DAYS)
+    & ~dg.AutomationCondition.any_deps_in_progress().ignore(WITHOUT_DAYS)
+    & ~dg.AutomationCondition.in_progress()
     & dg.AutomationCondition.all_deps_blocking_checks_passed()
 ).with_label("any day, of sound slices")
 

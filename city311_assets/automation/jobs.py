@@ -8,7 +8,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from city311_assets.feeds.feed import City, Feed
 from city311_assets.feeds.registry import CITIES, FEEDS
-from city311_assets.partitions import range_tags
+from city311_assets.partitions import CARRIES_ON, range_tags
 from city311_assets.warehouse.tables.bronze import (
     BOUNDARIES,
     RECORDS,
@@ -71,11 +71,11 @@ def asking_for(
 ) -> dg.RunRequest:
     """Return the request of one run of a job over a range of days, both ends included.
 
-    It names the job's assets: else `any_day` would not see that silver is made by the same run as
-    its bronze, and make it again.
+    It names the job's assets and says that it carries its days on: else `any_day` would not see
+    that silver is made by the same run as its bronze, and make it again.
     """
     return dg.RunRequest(
         run_key=run_key,
         asset_selection=WRITTEN_BY[job],
-        tags=range_tags(first, last) | dict(tags or {}),
+        tags=range_tags(first, last) | {CARRIES_ON: "true"} | dict(tags or {}),
     )

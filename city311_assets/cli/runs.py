@@ -27,7 +27,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from city311_assets.partitions import DAYS, DAYS_PER_RUN, MONTHS, range_tags
+from city311_assets.partitions import CARRIES_ON, DAYS, DAYS_PER_RUN, MONTHS, range_tags
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 SECONDS_PER_MINUTE = 60
@@ -132,6 +132,9 @@ def plan(graph: dg.AssetSelection | str, defs: dg.Definitions, days: Sequence[da
     }
     whole, daily, monthly = by_definition.values()
     sliced = {*daily, *monthly}
+    carries_on = {}
+    if all(child in sliced for key in daily for child in assets.get(key).child_keys):
+        carries_on = {CARRIES_ON: "true"}
     late = tuple(key for key in whole if assets.get_ancestor_asset_keys(key) & sliced)
     steps = []
     if early := tuple(key for key in whole if key not in late):
@@ -140,7 +143,8 @@ def plan(graph: dg.AssetSelection | str, defs: dg.Definitions, days: Sequence[da
         for first, last in chunks(list(of_month)) if daily else ():
             count = (last - first).days + 1
             label = f"{first} to {last}" if count > 1 else str(first)
-            steps.append(Step(label, daily, range_tags(first, last), days=count))
+            tags = range_tags(first, last) | carries_on
+            steps.append(Step(label, daily, tags, days=count))
         if monthly:
             steps.append(Step(f"{month:%Y-%m}", monthly, {}, partition=month.isoformat()))
     if late:

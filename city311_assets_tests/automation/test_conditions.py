@@ -14,7 +14,7 @@ from city311_assets.bronze.boundaries import boundaries
 from city311_assets.bronze.records import records
 from city311_assets.definitions import defs as code_location
 from city311_assets.feeds.sf_311 import SF_311
-from city311_assets.partitions import BY_CHUNK, DAYS, range_tags
+from city311_assets.partitions import BY_CHUNK, CARRIES_ON, DAYS, range_tags
 from city311_assets.silver.requests import requests
 from city311_assets.warehouse.checks import Property, slice_check
 from city311_assets.warehouse.resource import Warehouse
@@ -40,10 +40,18 @@ class Graph:
     instance: dg.DagsterInstance
     cursor: object = field(default=None)
 
-    def run(self, *keys: dg.AssetKey, first: dt.date = FIRST, last: dt.date | None = None) -> bool:
+    def run(
+        self,
+        *keys: dg.AssetKey,
+        first: dt.date = FIRST,
+        last: dt.date | None = None,
+        carries_on: bool = False,
+    ) -> bool:
         tags = range_tags(first, last or first)
         if (last or first) == first:
             tags = {"dagster/partition": first.isoformat()}
+        if carries_on:
+            tags[CARRIES_ON] = "true"
         job = self.defs.resolve_implicit_global_asset_job_def()
         return job.execute_in_process(
             instance=self.instance,
@@ -127,7 +135,18 @@ def test_what_schedules_and_sensors_ask_for_names_all_that_it_makes(job: str):
     request = asking_for(job, FIRST, LAST, "a key", {"tag": "value"})
     resolved = code_location.resolve_job_def(job).asset_layer.executable_asset_keys
     assert {*(request.asset_selection or [])} == {*resolved}
-    assert request.tags == {**range_tags(FIRST, LAST), "tag": "value"}
+    assert request.tags == {**range_tags(FIRST, LAST), CARRIES_ON: "true", "tag": "value"}
+
+
+def test_a_run_that_goes_on_to_silver_is_left_to_it_half_way(warehouse: Warehouse, portal: Portals):
+    with graph(warehouse, portal) as some:
+        # Dagster compares with the tick before, which must have seen some event.
+        assert some.run(*IN_BRONZE, *IN_SILVER, first=LAST)
+        some.asks_for(SILVER)
+        assert some.run(*IN_BRONZE, first=FIRST, last=LAST, carries_on=True)
+        assert some.asks_for(SILVER) == []
+        assert some.run(*IN_BRONZE, first=FIRST, last=FIRST)
+        assert some.asks_for(SILVER) == ["2026-03-01"]
 
 
 def test_a_day_that_changed_is_carried_again(warehouse: Warehouse, portal: Portals):
