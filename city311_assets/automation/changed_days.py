@@ -137,7 +137,7 @@ class Seen:
     today
         The city's local date: it and later days are not over and wait.
     books
-        The feed's slices: `day, rows, asked_at, stale_since`.
+        The feed's slices: `day, rows, asked_at, marked_stale_at`.
     told, held
         Rows that changed after the watermark, `day, rows, newest`: at the portal, and in bronze.
     counts
@@ -198,7 +198,7 @@ def missed(books: pl.DataFrame, today: date) -> list[date]:
 
 def stale(books: pl.DataFrame) -> list[date]:
     """Return the days marked when another day's answer held one of their records."""
-    return books.filter(pl.col("stale_since").is_not_null())["day"].to_list()
+    return books.filter(pl.col("marked_stale_at").is_not_null())["day"].to_list()
 
 
 def decide(cursor: Cursor, seen: Seen, days: Sequence[date]) -> Decision:

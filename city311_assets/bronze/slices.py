@@ -24,7 +24,7 @@ ADOPT = f"""
     from {{table}} where feed = $feed group by feed, day
 """
 MARK_STALE = f"""
-    update {SLICES} set stale_since = $at where feed = $feed and day in (select day from stale)
+    update {SLICES} set marked_stale_at = $at where feed = $feed and day in (select day from stale)
 """
 
 
@@ -57,9 +57,9 @@ def slices(held: pl.DataFrame, rows: pl.DataFrame, asked: Asked) -> pl.DataFrame
         )
         .with_columns(
             # Answered since: the mark has done its work.
-            pl.when(pl.col("asked_at").is_null() | (pl.col("asked_at") < pl.col("stale_since")))
-            .then("stale_since")
-            .alias("stale_since")
+            pl.when(pl.col("asked_at").is_null() | (pl.col("asked_at") < pl.col("marked_stale_at")))
+            .then("marked_stale_at")
+            .alias("marked_stale_at")
         )
         .select(SLICES.names)
         .sort("day")

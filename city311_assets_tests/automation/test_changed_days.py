@@ -40,7 +40,7 @@ BOOKS = {
     "day": pl.Date,
     "rows": pl.Int64,
     "asked_at": pl.Datetime("us"),
-    "stale_since": pl.Datetime("us"),
+    "marked_stale_at": pl.Datetime("us"),
 }
 CHANGES = {"day": pl.Date, "rows": pl.Int64, "newest": pl.String}
 COUNTS = {"day": pl.Date, "rows": pl.Int64}

@@ -144,7 +144,7 @@ def make(city: Settings, *days: dt.date, is_asked: bool = True) -> Warehouse:
     """Note days in the books of the warehouse, as bronze does."""
     warehouse = Warehouse(database=str(city.warehouse_path))
     noted = books(*days, is_asked=is_asked).with_columns(
-        pl.lit(1, pl.Int64).alias("rows"), pl.lit(None, pl.Datetime("us")).alias("stale_since")
+        pl.lit(1, pl.Int64).alias("rows"), pl.lit(None, pl.Datetime("us")).alias("marked_stale_at")
     )
     with warehouse.transaction() as session:
         session.prepare(SLICES)

@@ -20,7 +20,7 @@ DAY = dt.date(2026, 1, 2)
 NEXT = DAY + dt.timedelta(days=1)
 LATER = NEXT + dt.timedelta(days=1)
 BOTH = Slice("sf_311", DAY, LATER)
-ALL = f"select day, rows, asked_at is not null, stale_since is not null from {SLICES} order by day"
+ALL = f"select day, rows, asked_at is not null, marked_stale_at is not null from {SLICES} order by day"
 
 
 def at(hour: int) -> dt.datetime:
@@ -37,7 +37,7 @@ def case(number: str, day: dt.date) -> dict[str, str | None]:
 
 def held(*days: tuple[dt.date, int, dt.datetime | None, dt.datetime | None]) -> pl.DataFrame:
     types = {column.name: column.type for column in SLICES.columns}
-    assert list(types) == ["feed", "day", "rows", "asked_at", "stale_since"]
+    assert list(types) == ["feed", "day", "rows", "asked_at", "marked_stale_at"]
     schema = dict(zip(types, (pl.String, pl.Date, pl.Int64, *[pl.Datetime("us")] * 2), strict=True))
     return pl.DataFrame([("sf_311", *day) for day in days], schema=schema, orient="row")
 
@@ -72,13 +72,13 @@ def test_an_answer_that_was_asked_for_earlier_turns_no_clock_back():
 def test_an_answer_since_then_clears_the_mark(asked: int, is_stale: bool):
     before = held((DAY, 1, at(4), at(6)))
     made = slices(before, rows(DAY), Asked(BOTH.day(DAY), at(asked), is_complete=True))
-    assert made["stale_since"].to_list() == ([at(6)] if is_stale else [None])
+    assert made["marked_stale_at"].to_list() == ([at(6)] if is_stale else [None])
 
 
 def test_a_file_clears_no_mark():
     before = held((DAY, 1, None, at(6)))
     made = slices(before, rows(DAY), Asked(BOTH.day(DAY), at(9), is_complete=False))
-    assert made["stale_since"].to_list() == [at(6)]
+    assert made["marked_stale_at"].to_list() == [at(6)]
 
 
 def test_only_days_that_hold_an_arrived_record_from_an_earlier_look_are_doubtful():

@@ -24,7 +24,7 @@ PROVENANCE = {
     "gone_at",
 } | {
     "asked_at",
-    "stale_since",
+    "marked_stale_at",
 }
 
 

@@ -1,6 +1,6 @@
 """The columns of meta: what the warehouse knows of itself."""
 
-from city311_assets.warehouse.tables.bronze import FEED
+from city311_assets.warehouse.tables.bronze import DAY, FEED
 from city311_assets.warehouse.tables.table import Column, Table
 
 SLICES = Table(
@@ -9,7 +9,7 @@ SLICES = Table(
     one_row_per="feed and day that bronze holds; a day without a row was never made",
     columns=(
         FEED,
-        Column("day", "DATE", "City-local day of the slice in bronze.", nullable=False),
+        DAY,
         Column(
             "rows",
             "BIGINT",
@@ -23,7 +23,7 @@ SLICES = Table(
             is_provenance=True,
         ),
         Column(
-            "stale_since",
+            "marked_stale_at",
             "TIMESTAMP",
             "When one of the day's records was seen under another day, UTC: the portal is to be "
             "asked again; null if it is not.",
