@@ -20,7 +20,9 @@ DAY = dt.date(2026, 1, 2)
 NEXT = DAY + dt.timedelta(days=1)
 LATER = NEXT + dt.timedelta(days=1)
 BOTH = Slice("sf_311", DAY, LATER)
-ALL = f"select day, rows, asked_at is not null, marked_stale_at is not null from {SLICES} order by day"
+ALL = f"""
+    select day, rows, asked_at is not null, marked_stale_at is not null from {SLICES} order by day
+"""
 
 
 def at(hour: int) -> dt.datetime:
