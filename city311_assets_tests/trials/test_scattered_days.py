@@ -22,7 +22,7 @@ from city311_assets_tests.portals import Portals, at, ranges_of
 
 pytestmark = pytest.mark.trial
 
-FIRST, DAYS, CHANGED = dt.date(2025, 3, 1), 365, 200
+FIRST, DAYS, CHANGED = dt.date(2025, 6, 14), 365, 200
 RECORDS_PER_DAY = 100
 JOB = "records_sf_311"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
