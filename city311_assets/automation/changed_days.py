@@ -12,6 +12,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -91,10 +92,22 @@ class Cursor:
 
     @classmethod
     def read(cls, text: str | None) -> "Cursor":
-        """Return the cursor of a text; of none, an empty one."""
+        """Return the cursor of a text; of none, an empty one.
+
+        Raises
+        ------
+        ValueError
+            The text is no cursor, or one of another form.
+        """
         if not text:
             return cls()
-        held = json.loads(text)
+        try:
+            return cls._of(json.loads(text))
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"no cursor of this sensor: {error!r}") from error
+
+    @classmethod
+    def _of(cls, held: Any) -> "Cursor":  # noqa: ANN401 - whatever the text was
         return cls(
             held["watermark"],
             {
@@ -307,7 +320,9 @@ def changed_days(feed: Feed) -> dg.SensorDefinition:
     def sensor(
         context: dg.SensorEvaluationContext, warehouse: Warehouse, sources: Sources
     ) -> dg.SensorResult:
-        cursor = Cursor.read(context.cursor)
+        cursor, warning = remembered(context.cursor)
+        if warning:
+            context.log.warning(warning)
         days = [date.fromisoformat(key) for key in DAYS.get_partition_keys()]
         books = warehouse.read(HELD_DAYS, {"feed": feed.name}, [SLICES])
         asked = books.drop_nulls("asked_at")
@@ -358,6 +373,17 @@ def changed_days(feed: Feed) -> dg.SensorDefinition:
         )
 
     return sensor
+
+
+def remembered(text: str | None) -> tuple[Cursor, str | None]:
+    """Return what a sensor remembers, and a warning where that cannot be read.
+
+    Nothing is lost with it: the first look begins where the oldest slice was asked for.
+    """
+    try:
+        return Cursor.read(text), None
+    except ValueError as error:
+        return Cursor(), f"the cursor is begun anew: {error}"
 
 
 def _reloaded(feed: Feed, told: pl.DataFrame) -> str:

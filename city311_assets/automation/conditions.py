@@ -29,7 +29,7 @@ NEWS = (
 )
 
 ANY_DAY = (
-    (NEWS | dg.AutomationCondition.newly_missing()).since_last_handled()
+    NEWS.since_last_handled()
     & ~dg.AutomationCondition.any_deps_missing().ignore(WITHOUT_DAYS)
     & ~dg.AutomationCondition.any_deps_in_progress().ignore(WITHOUT_DAYS)
     & ~dg.AutomationCondition.in_progress()

@@ -19,6 +19,7 @@ from city311_assets.automation.changed_days import (
     Wish,
     changed_days,
     decide,
+    remembered,
 )
 from city311_assets.automation.jobs import RECORDS_JOBS
 from city311_assets.bronze.records import records
@@ -221,6 +222,14 @@ def test_the_cursor_says_what_it_was_told():
     assert {"watermark", "pending_days"} < set(json.loads(str(cursor)))
     assert Cursor.read(None) == Cursor.read("") == Cursor()
     assert Cursor.read(str(Cursor(pending_days={day(1): Wish(at())}))).pending_days
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "null", '"x"', "{}", '{"watermark": 1}'])
+def test_a_cursor_of_another_form_is_begun_anew_with_a_warning(text: str):
+    cursor, warning = remembered(text)
+    assert cursor == Cursor()
+    assert "begun anew" in (warning or "")
+    assert remembered(str(Cursor(ticks=3))) == (Cursor(ticks=3), None)
 
 
 # The sensor.
