@@ -1,5 +1,6 @@
 """Runs the command line as a person would: another process, its own settings, real files."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -75,7 +76,8 @@ class Installation:
 
 def kill(process: subprocess.Popen[str]) -> None:
     """Kill a process and all it started, without a chance to tidy up."""
-    os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     if process.stdout:
         process.stdout.close()

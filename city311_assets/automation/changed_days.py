@@ -23,9 +23,10 @@ from city311_assets.automation.jobs import RECORDS_JOBS, asking_for
 from city311_assets.automation.runs import UNFINISHED, days_of, is_about
 from city311_assets.automation.schedules import RECENT_DAYS
 from city311_assets.bronze.sources import Sources, day_counts
+from city311_assets.clients.errors import SourceError
 from city311_assets.feeds.feed import Feed
 from city311_assets.feeds.registry import FEEDS
-from city311_assets.partitions import DAYS
+from city311_assets.partitions import CARRIES_ON, DAYS, DAYS_PER_RUN
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.tables.bronze import RECORDS
 from city311_assets.warehouse.tables.meta import SLICES
@@ -50,6 +51,11 @@ UNANSWERED_AFTER = timedelta(hours=24)
 FIRST_RETRY_AFTER = timedelta(minutes=30)
 MOST_ATTEMPTS = 5
 ATTEMPT = "city311/attempt"
+FINISHED = [
+    dg.DagsterRunStatus.SUCCESS,
+    dg.DagsterRunStatus.FAILURE,
+    dg.DagsterRunStatus.CANCELED,
+]
 
 HELD_DAYS = f"from {SLICES} where feed = $feed order by day"
 HELD_CHANGES = """
@@ -91,16 +97,14 @@ class Cursor:
     ticks: int = 0
 
     @classmethod
-    def read(cls, text: str | None) -> "Cursor":
-        """Return the cursor of a text; of none, an empty one.
+    def read(cls, text: str) -> "Cursor":
+        """Return the cursor of a text.
 
         Raises
         ------
         ValueError
             The text is no cursor, or one of another form.
         """
-        if not text:
-            return cls()
         try:
             return cls._of(json.loads(text))
         except (AttributeError, KeyError, TypeError) as error:
@@ -218,14 +222,7 @@ def decide(cursor: Cursor, seen: Seen, days: Sequence[date]) -> Decision:
     """Return what to ask for and what to remember; `days` are those that have a slice."""
     asked_at = dict(seen.books.drop_nulls("asked_at").select("day", "asked_at").iter_rows())
     differing = {} if seen.is_reload else changed(seen.told, seen.held)
-    accepted = {day: told for day, told in cursor.accepted.items() if differing.get(day) == told}
-    pending: dict[date, Wish] = {}
-    for day, wish in cursor.pending_days.items():
-        if day not in asked_at or asked_at[day] <= wish.noticed_at:
-            pending[day] = wish
-        elif wish.told and differing.get(day) == wish.told:
-            # Asked for since, and the portal's word is the same: asking again would go on for ever.
-            accepted[day] = wish.told
+    pending, accepted = _unanswered(cursor, seen, differing, asked_at)
     reasons: list[str] = []
 
     def notice(
@@ -237,26 +234,24 @@ def decide(cursor: Cursor, seen: Seen, days: Sequence[date]) -> Decision:
         if new:
             reasons.append(f"{reason}: {shown(new)}")
 
-    for day, attempts in seen.failed.items():
-        wait = FIRST_RETRY_AFTER * 2**attempts
-        pending[day] = Wish(seen.now, seen.at + wait, attempts + 1)
     if seen.failed:
-        reasons.append(f"their run failed: {shown(sorted(seen.failed))}")
+        reasons += _try_again(seen, pending)
     news = {d: told for d, told in differing.items() if d in asked_at and accepted.get(d) != told}
     notice(news, "changed at the portal", news)
     notice(stale(seen.books), "a record was seen under another day")
     if seen.counts is not None:
         notice(miscounted(seen.books, seen.counts), "the portal counts another number of rows")
         notice(missed(seen.books, seen.today), "never came")
+    sliced = set(days)
     ready = [
         day
         for day, wish in pending.items()
-        if day in set(days)
+        if day in sliced
         and day < seen.today
         and day not in seen.under_way
         and (wish.not_before is None or wish.not_before <= seen.at)
     ]
-    ranges = sorted(coalesced(ready), reverse=True)[:MOST_RUNS]
+    ranges = _ranges(ready, pending)[:MOST_RUNS]
     for day in ready:
         if covers(ranges, day):
             pending[day] = replace(pending[day], not_before=seen.at + UNANSWERED_AFTER)
@@ -264,6 +259,72 @@ def decide(cursor: Cursor, seen: Seen, days: Sequence[date]) -> Decision:
     if waiting:
         reasons.append(f"{waiting} days wait")
     return Decision(ranges, _next(cursor, seen, pending, accepted), reasons)
+
+
+def _unanswered(
+    cursor: Cursor, seen: Seen, differing: Mapping[date, str], asked_at: Mapping[date, datetime]
+) -> tuple[dict[date, Wish], dict[date, str]]:
+    """Return the wishes that still stand, and what of the portal's word is known to stay."""
+    same = {} if seen.is_reload else _same(seen.told, differing)
+    accepted = {day: told for day, told in cursor.accepted.items() if differing.get(day) == told}
+    pending: dict[date, Wish] = {}
+    for day, wish in cursor.pending_days.items():
+        is_of_the_reload = seen.is_reload and bool(wish.told) and wish.not_before is None
+        if is_of_the_reload or (wish.told and same.get(day, "") >= _newest(wish.told)):
+            continue
+        if day not in asked_at or asked_at[day] <= wish.noticed_at:
+            pending[day] = wish
+        elif wish.told and differing.get(day) == wish.told:
+            # Asked for since, and the portal's word is the same: asking again would go on for ever.
+            accepted[day] = wish.told
+    return pending, accepted
+
+
+def _try_again(seen: Seen, pending: dict[date, Wish]) -> Iterator[str]:
+    """Put failed days among the wishes, each time later, and say so; in the end leave them be."""
+    given_up = []
+    for day, attempts in seen.failed.items():
+        so_far = max(attempts, pending[day].attempts if day in pending else 0)
+        if so_far >= MOST_ATTEMPTS:
+            pending.pop(day, None)
+            given_up.append(day)
+        else:
+            wait = FIRST_RETRY_AFTER * 2**so_far
+            pending[day] = Wish(seen.now, seen.at + wait, so_far + 1)
+    yield f"their run failed: {shown(sorted(seen.failed))}"
+    if given_up:
+        yield f"failed {MOST_ATTEMPTS} times more, left to people: {shown(given_up)}"
+
+
+def _ranges(ready: Collection[date], pending: Mapping[date, Wish]) -> list[Range]:
+    """Return the ranges to ask for, what was noticed first before the rest, new days before old.
+
+    What failed before is asked for in shorter ranges each time: in the end a day that cannot come
+    in fails alone.
+    """
+    ranges: list[Range] = []
+    for attempts in sorted({pending[day].attempts for day in ready}):
+        days = [day for day in ready if pending[day].attempts == attempts]
+        if attempts:
+            ranges += coalesced(days, longest_gap=0, longest=max(DAYS_PER_RUN >> attempts, 1))
+        else:
+            ranges += coalesced(days)
+
+    def order(one: Range) -> tuple[datetime, int]:
+        wishes = [pending[day].noticed_at for day in ready if one[0] <= day <= one[1]]
+        return min(wishes), -one[0].toordinal()
+
+    return sorted(ranges, key=order)
+
+
+def _same(told: pl.DataFrame, differing: Collection[date]) -> dict[date, str]:
+    """Return the newest change of the days of which bronze holds what the portal says."""
+    days = told.select("day", "newest").drop_nulls().iter_rows()
+    return {day: newest for day, newest in days if day not in differing}
+
+
+def _newest(told: str) -> str:
+    return told.rpartition(" ")[2]
 
 
 def _next(
@@ -320,7 +381,7 @@ def changed_days(feed: Feed) -> dg.SensorDefinition:
     def sensor(
         context: dg.SensorEvaluationContext, warehouse: Warehouse, sources: Sources
     ) -> dg.SensorResult:
-        cursor, warning = remembered(context.cursor)
+        cursor, warning = remembered(context.cursor, datetime.now(UTC))
         if warning:
             context.log.warning(warning)
         days = [date.fromisoformat(key) for key in DAYS.get_partition_keys()]
@@ -331,8 +392,7 @@ def changed_days(feed: Feed) -> dg.SensorDefinition:
         oldest = asked["asked_at"].min()
         assert isinstance(oldest, datetime)  # noqa: S101 - the column has no other type
         after = cursor.watermark or stamp(oldest - OVERLAP)
-        now, at = sources.now().replace(tzinfo=None), datetime.now(UTC)
-        local = now.replace(tzinfo=UTC).astimezone(ZoneInfo(feed.city.timezone))
+        local = sources.now().astimezone(ZoneInfo(feed.city.timezone))
         compares = cursor.compared_on != local.date() and local.time() >= COMPARED_FROM
         counts, undated = None, 0
         with sources.portal_of(feed, ATTEMPTS) as portal:
@@ -341,13 +401,19 @@ def changed_days(feed: Feed) -> dg.SensorDefinition:
                 told, portal.count(portal.window(days[0], date.max))
             )
             if compares:
-                counts = day_counts(portal.counts_by_day(days[0], date.max))
-                undated = portal.count(f"{feed.opened} is null")
+                try:
+                    counts = day_counts(portal.counts_by_day(days[0], date.max))
+                    undated = portal.count(f"{feed.opened} is null")
+                except SourceError as error:
+                    # The changes are known all the same; the next tick compares.
+                    context.log.warning(f"the whole history is not compared: {error}")
+        # Now that the portal has answered: what it answers from here on is newer.
+        now = sources.now().replace(tzinfo=None)
         params = {"feed": feed.name, "after": after, "start": days[0]}
         held = warehouse.read(HELD_CHANGES.format(table=table), params, [table])
         seen = Seen(
             now,
-            at,
+            datetime.now(UTC),
             local.date(),
             books,
             told,
@@ -375,15 +441,19 @@ def changed_days(feed: Feed) -> dg.SensorDefinition:
     return sensor
 
 
-def remembered(text: str | None) -> tuple[Cursor, str | None]:
+def remembered(text: str | None, at: datetime) -> tuple[Cursor, str | None]:
     """Return what a sensor remembers, and a warning where that cannot be read.
 
-    Nothing is lost with it: the first look begins where the oldest slice was asked for.
+    One begun anew looks for changes since the oldest slice was asked for, and for runs that failed
+    within a day. It numbers its ticks from the clock: Dagster starts no run twice of one key.
     """
+    anew = Cursor(failures_until=at - timedelta(days=1), ticks=int(at.timestamp()))
+    if not text:
+        return anew, None
     try:
         return Cursor.read(text), None
     except ValueError as error:
-        return Cursor(), f"the cursor is begun anew: {error}"
+        return anew, f"the cursor is begun anew: {error}"
 
 
 def _reloaded(feed: Feed, told: pl.DataFrame) -> str:
@@ -415,15 +485,13 @@ def _failed(
 ) -> dict[date, int]:
     """Return the days of runs that failed since, with how often they had failed before.
 
-    Of a day the newest run counts. One that keeps failing is left to people after so many attempts.
+    Of a day the newest run counts. One that was to carry its days on and was cancelled half-way may
+    have left silver behind bronze: it counts as failed.
     """
     if after is None:
         return {}
     finished = instance.get_run_records(
-        dg.RunsFilter(
-            statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS],
-            updated_after=after,
-        ),
+        dg.RunsFilter(statuses=FINISHED, updated_after=after),
         order_by="update_timestamp",
         ascending=True,
     )
@@ -431,12 +499,11 @@ def _failed(
     for run in (record.dagster_run for record in finished):
         if not is_about(run, key, job):
             continue
-        attempts = int(run.tags.get(ATTEMPT, "0"))
         for day in days_of(run):
             if run.is_success:
                 found.pop(day, None)
-            elif attempts < MOST_ATTEMPTS:
-                found[day] = max(attempts, found.get(day, 0))
+            elif run.status == dg.DagsterRunStatus.FAILURE or CARRIES_ON in run.tags:
+                found[day] = max(int(run.tags.get(ATTEMPT, "0")), found.get(day, 0))
     return found
 
 

@@ -13,6 +13,8 @@ from city311_assets.warehouse.snapshot import publish, published
 VERSION = "city311/version"
 # A publication that fails is tried again after two minutes, then four: a full disk stays full.
 LONGEST_WAIT = timedelta(hours=1)
+MOST_DOUBLINGS = 6
+UNSUCCESSFUL = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
 
 def slices_in_flight(instance: dg.DagsterInstance) -> list[str]:
@@ -65,15 +67,12 @@ def publication(
     )
     if under_way:
         return dg.SkipReason("a publication is under way")
-    failures = context.instance.get_run_records(
-        dg.RunsFilter(
-            job_name=PUBLISH_JOB.name,
-            tags={VERSION: version},
-            statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED],
-        )
+    tried = context.instance.get_run_records(
+        dg.RunsFilter(job_name=PUBLISH_JOB.name, tags={VERSION: version})
     )
+    failures = [one for one in tried if one.dagster_run.status in UNSUCCESSFUL]
     newest = max((record.update_timestamp for record in failures), default=None)
-    wait = min(timedelta(minutes=2 ** len(failures)), LONGEST_WAIT)
+    wait = min(timedelta(minutes=2 ** min(len(failures), MOST_DOUBLINGS)), LONGEST_WAIT)
     if newest and datetime.now(UTC) - newest < wait:
         return dg.SkipReason(f"{len(failures)} publications of {version} failed; tried again later")
-    return dg.RunRequest(run_key=f"{version} {len(failures)}", tags={VERSION: version})
+    return dg.RunRequest(run_key=f"{version} {len(tried)}", tags={VERSION: version})

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import dagster as dg
 import polars as pl
 
-from city311_assets.bronze.slices import Asked, note_slices
+from city311_assets.bronze.slices import HELD, Asked, mark_stale, note_slices
 from city311_assets.bronze.sources import Sources, day_counts, refuse_mixed_origins
 from city311_assets.bronze.withdrawn_records import follow_moved_records, withdrawn_records
 from city311_assets.clients.socrata import Answer
@@ -71,13 +71,20 @@ def bronze_rows(
     return rows
 
 
-def not_older(held: pl.DataFrame, rows: pl.DataFrame, observed_until: datetime) -> pl.DataFrame:
+def not_older(
+    held: pl.DataFrame, books: pl.DataFrame, rows: pl.DataFrame, observed_until: datetime
+) -> pl.DataFrame:
     """Return a complete answer's rows, but of a day that was observed later what is held of it.
 
-    Of two runs over the same day the one that asked last is right, whichever writes last.
+    Of two runs over the same day the one that asked last is right, whichever writes last. `books`
+    (`day, asked_at`) know it of days that were found empty too.
     """
-    by_day = held.group_by("day").agg(pl.col("observed_until").max())
-    later = by_day.filter(pl.col("observed_until") > observed_until)
+    known = [
+        held.select("day", pl.col("observed_until").alias("at")),
+        books.select("day", pl.col("asked_at").alias("at")),
+    ]
+    by_day = pl.concat(known).group_by("day").agg(pl.col("at").max())
+    later = by_day.filter(pl.col("at") > observed_until)
     return pl.concat(
         [rows.join(later, on="day", how="anti"), held.join(later, on="day", how="semi")]
     )
@@ -172,7 +179,8 @@ def write(session: Session, feed: Feed, answer: Answer, origin: str, part: Slice
     wanted = pl.concat([frame.select("record_id") for frame in (held, earlier, rows)]).unique()
     elsewhere = session.read(ELSEWHERE.format(table=table), part.params, wanted=wanted)
     if answer.is_complete:
-        rows = not_older(held, rows, answer.observed_until)
+        books = session.read(HELD, part.params)
+        rows = not_older(held, books, rows, answer.observed_until)
     else:
         rows = joined(held, rows, earlier, elsewhere, answer.absent)
     gone = withdrawn_records(held, rows, earlier, elsewhere, answer.observed_until)
@@ -180,7 +188,9 @@ def write(session: Session, feed: Feed, answer: Answer, origin: str, part: Slice
     session.replace(WITHDRAWN_RECORDS, gone, part)
     follow_moved_records(session, rows, part.params)
     asked = Asked(part, answer.observed_until, answer.is_complete)
-    stale = note_slices(session, table, rows, elsewhere, asked)
+    arrived = rows.join(held, on=["day", "record_id"], how="anti")
+    note_slices(session, table, rows, asked)
+    stale = mark_stale(session, arrived, elsewhere, asked)
     return Written(changes_by_day(held, rows, table), stale)
 
 

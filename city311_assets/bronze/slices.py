@@ -69,7 +69,9 @@ def slices(held: pl.DataFrame, rows: pl.DataFrame, asked: Asked) -> pl.DataFrame
 def stale_days(elsewhere: pl.DataFrame, rows: pl.DataFrame, asked_at: datetime) -> pl.DataFrame:
     """Return the other days (`day`) that hold a record of these rows from an earlier look.
 
-    `elsewhere` has `record_id, day, observed_until` of records that other days hold.
+    `elsewhere` has `record_id, day, observed_until` of records that other days hold. `rows` are
+    those new to their day: a number that a portal lists under two days all along is no move, and
+    its days would mark each other for ever.
     """
     return (
         elsewhere.join(rows.select("record_id").drop_nulls().unique(), on="record_id", how="semi")
@@ -78,15 +80,18 @@ def stale_days(elsewhere: pl.DataFrame, rows: pl.DataFrame, asked_at: datetime) 
     )
 
 
-def note_slices(
-    session: Session, table: Table, rows: pl.DataFrame, elsewhere: pl.DataFrame, asked: Asked
+def note_slices(session: Session, table: Table, rows: pl.DataFrame, asked: Asked) -> None:
+    """Keep the books of a write to a bronze table, whose rows are now these."""
+    if session.read(KNOWN, asked.part.params).is_empty():
+        session.run(ADOPT.format(table=table), asked.part.params)
+    held = session.read(HELD, asked.part.params)
+    session.replace(SLICES, slices(held, rows, asked), asked.part)
+
+
+def mark_stale(
+    session: Session, arrived: pl.DataFrame, elsewhere: pl.DataFrame, asked: Asked
 ) -> list[str]:
-    """Keep the books of a write to a bronze table; return the other days it makes doubtful."""
-    part = asked.part
-    if session.read(KNOWN, part.params).is_empty():
-        session.run(ADOPT.format(table=table), part.params)
-    held = session.read(HELD, part.params)
-    session.replace(SLICES, slices(held, rows, asked), part)
-    stale = stale_days(elsewhere, rows, asked.at)
-    session.run(MARK_STALE, {"feed": part.name, "at": asked.at}, stale=stale)
+    """Mark the other days that a write makes doubtful, and return them."""
+    stale = stale_days(elsewhere, arrived, asked.at)
+    session.run(MARK_STALE, {"feed": asked.part.name, "at": asked.at}, stale=stale)
     return stale["day"].cast(pl.String).to_list()

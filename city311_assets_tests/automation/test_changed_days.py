@@ -26,7 +26,7 @@ from city311_assets.bronze.records import records
 from city311_assets.bronze.sources import Sources
 from city311_assets.definitions import build
 from city311_assets.feeds.sf_311 import SF_311
-from city311_assets.partitions import Slice, range_tags
+from city311_assets.partitions import CARRIES_ON, Slice, range_tags
 from city311_assets.silver.requests import requests
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.tables.bronze import RECORDS
@@ -214,22 +214,77 @@ def test_failed_days_are_asked_for_again_each_time_later():
     assert again.cursor.pending_days[day(3)].attempts == 2
 
 
+def test_a_day_that_keeps_failing_is_left_to_people():
+    cursor, asked = Cursor(), 0
+    for hours in range(0, 400, 20):
+        failed = {day(3): asked} if asked in {0, hours // 20} else {}
+        decision = decide(cursor, seen(hours, failed=failed), DAYS)
+        cursor = decision.cursor
+        later = decide(cursor, seen(hours + 17), DAYS)
+        asked += len(later.ranges)
+        cursor = later.cursor if later.ranges else cursor
+    assert asked == MOST_ATTEMPTS
+
+
+def test_a_failure_does_not_begin_the_count_anew():
+    tired = Cursor(pending_days={day(3): Wish(at(-1), attempts=MOST_ATTEMPTS)})
+    decision = decide(tired, seen(failed={day(3): 0}), DAYS)
+    assert (asks(decision), dict(decision.cursor.pending_days)) == ([], {})
+    assert "left to people: 2026-01-04" in decision.reasons[1]
+
+
+def test_what_failed_together_is_asked_for_in_shorter_ranges_until_a_day_fails_alone():
+    lengths = []
+    for attempts in range(1, MOST_ATTEMPTS + 1):
+        wishes = {day(number): Wish(at(-1), attempts=attempts) for number in range(31)}
+        decision = decide(Cursor(pending_days=wishes), seen(), DAYS)
+        lengths.append(max((last - first).days + 1 for first, last in decision.ranges))
+    assert lengths == [15, 7, 3, 1, 1]
+
+
+def test_what_was_noticed_first_is_asked_for_first():
+    old = {day(number): Wish(at(-9)) for number in (0, 50)}
+    new = {day(number): Wish(at(-1)) for number in range(60, 200, 9)}
+    books = frame(BOOKS, [(one, 5, at(-10), None) for one in DAYS])
+    decision = decide(Cursor(pending_days=old | new), seen(books=books), DAYS)
+    assert asks(decision)[:3] == [(50, 50), (0, 0), (195, 195)]
+
+
+def test_a_wish_that_another_run_has_met_is_dropped():
+    news = told((3, 1, "10"))
+    first = decide(Cursor(), seen(told=news, under_way={day(3)}), DAYS)
+    met = decide(first.cursor, seen(0.5, told=news, held=news), DAYS)
+    assert (asks(met), dict(met.cursor.pending_days)) == ([], {})
+    absent = decide(first.cursor, seen(0.5), DAYS)
+    assert asks(absent) == [(3, 3)]
+
+
+def test_a_reload_seen_in_two_halves_asks_for_no_more_than_the_first():
+    half = told(*((number, 5, "10") for number in range(0, 200, 9)))
+    first = decide(Cursor(), seen(told=half), DAYS)
+    everything = told(*((number, 5, "11") for number in range(200)))
+    second = decide(first.cursor, seen(0.5, told=everything, is_reload=True), DAYS)
+    assert asks(second) == []
+    assert len(second.cursor.pending_days) == MOST_RUNS
+
+
 def test_the_cursor_says_what_it_was_told():
     news = told((3, 1, "10"))
     cursor = decide(Cursor(), seen(told=news, failed={day(9): 1}), DAYS).cursor
     cursor = replace(cursor, compared_on=day(5), accepted={day(4): "2 x"}, reloaded_at="x")
     assert Cursor.read(str(cursor)) == cursor
     assert {"watermark", "pending_days"} < set(json.loads(str(cursor)))
-    assert Cursor.read(None) == Cursor.read("") == Cursor()
     assert Cursor.read(str(Cursor(pending_days={day(1): Wish(at())}))).pending_days
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "null", '"x"', "{}", '{"watermark": 1}'])
 def test_a_cursor_of_another_form_is_begun_anew_with_a_warning(text: str):
-    cursor, warning = remembered(text)
-    assert cursor == Cursor()
+    cursor, warning = remembered(text, AT)
+    assert (cursor.pending_days, cursor.failures_until) == ({}, AT - 24 * HOUR)
+    assert cursor.ticks > 1_000_000
     assert "begun anew" in (warning or "")
-    assert remembered(str(Cursor(ticks=3))) == (Cursor(ticks=3), None)
+    assert remembered(str(Cursor(ticks=3)), AT) == (Cursor(ticks=3), None)
+    assert remembered(None, AT) == remembered("", AT) == (cursor, None)
 
 
 # The sensor.
@@ -431,31 +486,47 @@ def test_rows_without_an_opening_time_are_said_to_be_in_no_day(nights: Nights):
 
 
 def finished_run(
-    instance: dg.DagsterInstance, tags: dict[str, str], *, is_good: bool = False
+    instance: dg.DagsterInstance,
+    tags: dict[str, str],
+    how: dg.DagsterEventType = dg.DagsterEventType.RUN_FAILURE,
 ) -> None:
     run = instance.create_run_for_job(RECORDS_JOBS["sf_311"].resolve(
         asset_graph=build(Sources(origin="portal"), Warehouse(database="x")).resolve_asset_graph(),
     ), tags=tags)  # fmt: skip
-    if is_good:
-        event = dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, run.job_name)
-        instance.report_dagster_event(event, run.run_id)
-    else:
+    if how == dg.DagsterEventType.RUN_FAILURE:
         instance.report_run_failed(run, "gone")
+    else:
+        instance.report_dagster_event(dg.DagsterEvent(how.value, run.job_name), run.run_id)
 
 
 @pytest.mark.parametrize(("attempts", "is_noticed"), [("0", True), (str(MOST_ATTEMPTS), False)])
 def test_days_of_a_failed_run_wait_to_be_asked_for_again(
     nights: Nights, attempts: str, is_noticed: bool
 ):
+    """Unless they have failed often enough."""
     nights.portal.publish(SF_311, case("1"))
     nights.run(("2026-05-01", "2026-05-31"))
     nights.tick()
     tags = range_tags(DAY, DAY + dt.timedelta(days=1)) | {ATTEMPT: attempts}
     finished_run(nights.instance, tags)
     assert nights.tick() == []
-    pending = Cursor.read(nights.cursor).pending_days
+    pending = Cursor.read(nights.cursor or "").pending_days
     assert list(pending) == ([DAY, DAY + dt.timedelta(days=1)] if is_noticed else [])
     assert nights.tick() == []
+
+
+@pytest.mark.parametrize("carries_on", [True, False])
+def test_a_cancelled_run_is_made_up_for_if_it_was_to_carry_its_days_on(
+    nights: Nights, carries_on: bool
+):
+    """A backfill that somebody cancelled is not taken up again behind their back."""
+    nights.portal.publish(SF_311, case("1"))
+    nights.run(("2026-05-01", "2026-05-31"))
+    nights.tick()
+    tags = range_tags(DAY, DAY) | ({CARRIES_ON: "true"} if carries_on else {})
+    finished_run(nights.instance, tags, how=dg.DagsterEventType.RUN_CANCELED)
+    nights.tick()
+    assert list(Cursor.read(nights.cursor or "").pending_days) == ([DAY] if carries_on else [])
 
 
 def test_a_day_that_a_later_run_made_is_not_asked_for_again(nights: Nights):
@@ -463,9 +534,9 @@ def test_a_day_that_a_later_run_made_is_not_asked_for_again(nights: Nights):
     nights.tick()
     second = DAY + dt.timedelta(days=1)
     finished_run(nights.instance, range_tags(DAY, second))
-    finished_run(nights.instance, range_tags(second, second), is_good=True)
+    finished_run(nights.instance, range_tags(second, second), dg.DagsterEventType.RUN_SUCCESS)
     nights.tick()
-    assert list(Cursor.read(nights.cursor).pending_days) == [DAY]
+    assert list(Cursor.read(nights.cursor or "").pending_days) == [DAY]
 
 
 def test_an_outage_fails_the_tick_and_forgets_nothing(nights: Nights):

@@ -363,12 +363,25 @@ def test_columns_a_file_does_not_have_keep_what_is_held():
     }
 
 
+def asked(*hours: int) -> pl.DataFrame:
+    """Return the books of the day, asked for at these hours."""
+    types = {"day": pl.Date, "asked_at": pl.Datetime("us")}
+    return pl.DataFrame([(DAY, at(hour)) for hour in hours], schema=types, orient="row")
+
+
 def test_of_two_complete_answers_the_one_asked_for_last_stands_whichever_writes_last():
     held = rows_of(("a", 9, "x"), ("b", 9, "x"))
-    assert not_older(held, rows_of(("a", 3, "y")), at(3)).equals(held)
-    assert not_older(held, rows_of(), at(3)).equals(held)
-    assert not_older(held, rows_of(("a", 10, "y")), at(10))["record_id"].to_list() == ["a"]
-    assert not_older(held, rows_of(), at(10)).is_empty()
+    assert not_older(held, asked(), rows_of(("a", 3, "y")), at(3)).equals(held)
+    assert not_older(held, asked(), rows_of(), at(3)).equals(held)
+    newer = not_older(held, asked(9), rows_of(("a", 10, "y")), at(10))
+    assert newer["record_id"].to_list() == ["a"]
+    assert not_older(held, asked(9), rows_of(), at(10)).is_empty()
+
+
+def test_a_day_that_was_found_empty_later_stays_empty():
+    older = rows_of(("a", 3, "y"))
+    assert not_older(rows_of(), asked(9), older, at(3)).is_empty()
+    assert not_older(rows_of(), asked(2), older, at(3)).equals(older)
 
 
 def answered(hour: int, *records: str, is_complete: bool = True) -> Answer:

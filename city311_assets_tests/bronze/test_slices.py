@@ -125,6 +125,18 @@ def test_the_day_a_record_moved_to_makes_nothing_doubtful(warehouse: Warehouse, 
     assert warehouse.read(ALL).rows() == [(DAY, 0, True, False), (NEXT, 0, True, False)]
 
 
+def test_a_record_that_stands_under_two_days_all_along_marks_neither_again(
+    warehouse: Warehouse, portal: Portals
+):
+    portal.publish(SF_311, case("1", DAY), {**case("1", NEXT), ":id": "another row"})
+    run(warehouse, portal, DAY)
+    run(warehouse, portal, NEXT)
+    assert warehouse.read(ALL).rows() == [(DAY, 1, True, True), (NEXT, 1, True, False)]
+    for day in (DAY, NEXT, DAY):
+        run(warehouse, portal, day)
+        assert warehouse.read(ALL).rows() == [(DAY, 1, True, False), (NEXT, 1, True, False)]
+
+
 def test_a_failed_write_keeps_the_old_books(warehouse: Warehouse, portal: Portals):
     portal.publish(SF_311, case("1", DAY))
     run(warehouse, portal, DAY)

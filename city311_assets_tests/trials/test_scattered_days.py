@@ -95,7 +95,7 @@ def test_two_hundred_scattered_days_that_changed_in_one_night(
             if not ranges:
                 break
         seconds = time.monotonic() - started
-        assert not Cursor.read(cursor).pending_days
+        assert not Cursor.read(cursor or "").pending_days
         late = f"select count(*) from {RECORDS['sf_311']} where closed_date is not null"
         assert warehouse.read(late).item() == CHANGED
         days = [FIRST + dt.timedelta(days=number) for number in closed]
