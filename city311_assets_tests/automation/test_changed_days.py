@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import dagster as dg
+import httpx
 import polars as pl
 import pytest
 
@@ -537,6 +538,24 @@ def test_a_day_that_a_later_run_made_is_not_asked_for_again(nights: Nights):
     finished_run(nights.instance, range_tags(second, second), dg.DagsterEventType.RUN_SUCCESS)
     nights.tick()
     assert list(Cursor.read(nights.cursor or "").pending_days) == [DAY]
+
+
+def test_a_portal_that_refuses_to_count_all_history_still_tells_what_changed(nights: Nights):
+    nights.portal.publish(SF_311, case("1"))
+    nights.run(("2026-05-01", "2026-05-31"))
+    nights.portal.publish(SF_311, case("1", hour=9))
+    nights.now += dt.timedelta(hours=3)
+    # The changes are the first of the two questions.
+    refusal = {"kind": "status", "status": 400, "query": "counts_by_day", "skip": 1}
+    faults = f"{nights.portal.url}/faults"
+    httpx.put(faults, json=[refusal]).raise_for_status()
+    try:
+        assert nights.tick() == [("2026-05-02", "2026-05-02")]
+        assert Cursor.read(nights.cursor or "").compared_on is None
+    finally:
+        httpx.put(faults, json=[]).raise_for_status()
+    nights.tick()
+    assert Cursor.read(nights.cursor or "").compared_on == dt.date(2026, 6, 14)
 
 
 def test_an_outage_fails_the_tick_and_forgets_nothing(nights: Nights):
