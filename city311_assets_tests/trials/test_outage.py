@@ -18,6 +18,7 @@ from city311_assets.sample_city.server import SampleCity, serving
 from city311_assets.settings import Settings
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.tables.meta import SLICES
+from city311_assets_tests.portals import at
 from city311_assets_tests.trials.nights import QUIET, Nights
 
 pytestmark = pytest.mark.trial
@@ -37,7 +38,7 @@ def test_a_portal_that_is_out_for_a_night_holds_up_no_other_and_is_made_up_for(
     monkeypatch.setattr(changed_days, "FIRST_RETRY_AFTER", timedelta(0))
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     calm, first_night, second_night = (today + timedelta(hours=13, days=d) for d in (-2, -1, 0))
-    clock = [calm]
+    clock = [calm - timedelta(hours=12)]
     start = (today - timedelta(days=HELD_DAYS + 2)).date()
     city = SampleCity(records_per_day=50, now=lambda: clock[0], start=start)
     settings = Settings(data_dir=tmp_path, source="live")
@@ -54,13 +55,14 @@ def test_a_portal_that_is_out_for_a_night_holds_up_no_other_and_is_made_up_for(
         last = calm.date() - timedelta(days=1)
         for job in (*(f"records_{feed}" for feed in FEEDS), *(f"weather_{c}" for c in CITIES)):
             done = (
-                build(sources, warehouse)
+                build(at(sources, clock[0]), warehouse)
                 .resolve_job_def(job)
                 .execute_in_process(
                     instance=instance, tags=range_tags(start, last), run_config=QUIET
                 )
             )
             assert done.success
+        clock[0] = calm
         quiet = nights.pass_by(calm)
         assert (quiet.failed, quiet.ticks_failed, quiet.alerts) == (set(), {}, [])
         clock[0] = first_night
@@ -80,9 +82,12 @@ def test_a_portal_that_is_out_for_a_night_holds_up_no_other_and_is_made_up_for(
         (over,) = mended.alerts
         nights.sense(second_night + timedelta(minutes=30), mended)
         assert mended.failed == set()
-        assert not any(
-            Cursor.read(cursor).pending_days for cursor in nights.cursors.values() if cursor
-        )
+        waiting = {
+            name: dict(Cursor.read(cursor).pending_days)
+            for name, cursor in nights.cursors.items()
+            if cursor
+        }
+        assert waiting == {name: {} for name in waiting}
         held = {}
         for feed in FEEDS.values():
             with Socrata(feed, f"{served.url}/portals/{feed.city.portal}") as portal:
