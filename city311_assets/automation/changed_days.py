@@ -389,8 +389,7 @@ def changed_days(feed: Feed) -> dg.SensorDefinition:
         asked = books.drop_nulls("asked_at")
         if not days or asked.is_empty():
             return dg.SensorResult(skip_reason=f"no day of {feed.name} was made yet")
-        oldest = asked["asked_at"].min()
-        assert isinstance(oldest, datetime)  # noqa: S101 - the column has no other type
+        oldest: datetime = min(asked["asked_at"].to_list())
         after = cursor.watermark or stamp(oldest - OVERLAP)
         local = sources.now().astimezone(ZoneInfo(feed.city.timezone))
         compares = cursor.compared_on != local.date() and local.time() >= COMPARED_FROM

@@ -10,9 +10,9 @@ import socket
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 
 import dagster as dg
@@ -27,7 +27,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from city311_assets.partitions import CARRIES_ON, DAYS, DAYS_PER_RUN, MONTHS, range_tags
+from city311_assets.automation.day_ranges import coalesced
+from city311_assets.partitions import CARRIES_ON, DAYS, MONTHS, range_tags
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 SECONDS_PER_MINUTE = 60
@@ -93,18 +94,6 @@ def refuse_uncovered(first: date, last: date) -> None:
         raise RangeRefusedError(f"{last} is after the newest day that has a slice, {newest}")
 
 
-def chunks(days: Sequence[date]) -> Iterator[tuple[date, date]]:
-    """Return ranges of neighbouring days, none longer than a run takes nor over two months."""
-    for _, month in itertools.groupby(days, key=lambda day: (day.year, day.month)):
-        run: list[date] = []
-        for day in month:
-            if run and (day - run[-1] > timedelta(days=1) or len(run) == DAYS_PER_RUN):
-                yield run[0], run[-1]
-                run = []
-            run.append(day)
-        yield run[0], run[-1]
-
-
 def plan(graph: dg.AssetSelection | str, defs: dg.Definitions, days: Sequence[date]) -> list[Step]:
     """Return the runs that bring a selection up to date over some days.
 
@@ -140,7 +129,8 @@ def plan(graph: dg.AssetSelection | str, defs: dg.Definitions, days: Sequence[da
     if early := tuple(key for key in whole if key not in late):
         steps.append(Step("what has no slices", early, {}))
     for month, of_month in itertools.groupby(days, key=lambda day: day.replace(day=1)):
-        for first, last in chunks(list(of_month)) if daily else ():
+        # Only what was asked for: a gap in the days is meant.
+        for first, last in coalesced(of_month, longest_gap=0) if daily else ():
             count = (last - first).days + 1
             label = f"{first} to {last}" if count > 1 else str(first)
             tags = range_tags(first, last) | carries_on

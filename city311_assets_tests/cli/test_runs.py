@@ -5,7 +5,7 @@ import datetime as dt
 import dagster as dg
 import pytest
 
-from city311_assets.cli.runs import RangeRefusedError, chunks, plan, refuse_uncovered
+from city311_assets.cli.runs import RangeRefusedError, plan, refuse_uncovered
 from city311_assets.partitions import DAYS, MONTHS
 
 FIRST = dt.date(2026, 1, 30)
@@ -53,14 +53,10 @@ def test_only_what_is_selected_is_planned():
     assert steps("key:daily", WEEK[:1]) == [("2026-01-30", ["daily"])]
 
 
-def test_chunks_hold_neighbours_of_one_month():
+def test_a_run_holds_neighbours_of_one_month_and_no_day_between():
     days = [FIRST, WEEK[1], WEEK[2], WEEK[5], dt.date(2027, 1, 30)]
-    assert list(chunks(days)) == [
-        (FIRST, WEEK[1]),
-        (WEEK[2], WEEK[2]),
-        (WEEK[5], WEEK[5]),
-        (dt.date(2027, 1, 30), dt.date(2027, 1, 30)),
-    ]
+    labels = [label for label, _ in steps("key:daily", days)]
+    assert labels == [f"{FIRST} to {WEEK[1]}", str(WEEK[2]), str(WEEK[5]), "2027-01-30"]
 
 
 def test_a_day_without_a_slice_is_refused():
