@@ -16,6 +16,15 @@ from city311_assets.bronze.sources import Sources
 from city311_assets.bronze.weather import weather
 from city311_assets.bronze.weather_forecasts import weather_forecasts
 from city311_assets.feeds.registry import CITIES, FEEDS
+from city311_assets.gold.anomalies import anomalies
+from city311_assets.gold.cell_day_rates import cell_day_rates
+from city311_assets.gold.cell_days import cell_days
+from city311_assets.gold.cell_months import cell_months
+from city311_assets.gold.cell_profiles import cell_profiles
+from city311_assets.gold.cells import cells
+from city311_assets.gold.forecast_scores import forecast_scores
+from city311_assets.gold.forecasts import forecasts
+from city311_assets.gold.hotspots import hotspots
 from city311_assets.settings import settings
 from city311_assets.silver.incidents import incidents
 from city311_assets.silver.requests import requests
@@ -28,6 +37,17 @@ warnings.simplefilter("ignore", dg.BetaWarning)
 
 OWNERS = ["team:civic-data"]
 SILVER = {"request": requests, "incident": incidents}
+GOLD = (
+    cells,
+    cell_days,
+    cell_day_rates,
+    cell_months,
+    cell_profiles,
+    hotspots,
+    forecasts,
+    forecast_scores,
+    anomalies,
+)
 
 
 def _declared() -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
@@ -41,7 +61,7 @@ def _declared() -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
     of_feeds = [
         one
         for feed in FEEDS.values()
-        for declare in (records, SILVER[feed.kind])
+        for declare in (records, SILVER[feed.kind], *GOLD)
         for one in declare(feed)
     ]
     return [*of_cities, *of_feeds]

@@ -19,12 +19,18 @@ MONTHS = dg.MonthlyPartitionsDefinition(start_date=settings().start_date.isoform
 # A chunk of days goes through the graph in one run, and a failure loses one chunk.
 DAYS_PER_RUN = 31
 BY_CHUNK = dg.BackfillPolicy.multi_run(DAYS_PER_RUN)
+# Of months a year: starting a run costs more than most of them.
+BY_YEAR = dg.BackfillPolicy.multi_run(12)
 
 # Tag of a run that makes what hangs from its days too, so that nothing else needs to.
 CARRIES_ON = "city311/carries_on"
+# Tag of an asset without slices that reads every day held: after a range of days it is made again.
+LOOKS_BACK = "city311/looks_back"
 
 Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
 Scope = Literal["feed", "city"]
+Period = Literal["day", "month"]
+PARTITIONS: dict[Period, dg.TimeWindowPartitionsDefinition] = {"day": DAYS, "month": MONTHS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +63,40 @@ class Slice:
         for offset in range((self.end - self.start).days):
             yield self.start + timedelta(days=offset)
 
+    @property
+    def months(self) -> Iterator[date]:
+        """The first day of every month of the slice."""
+        month = self.start.replace(day=1)
+        while month < self.end:
+            yield month
+            month = month_after(month)
+
+    def firsts(self, period: Period) -> Iterator[date]:
+        """What names the slice's partitions: its days, or the first day of each month."""
+        return self.months if period == "month" else self.days
+
     def day(self, day: date) -> "Slice":
         """Return the slice's part of one day."""
         return Slice(self.name, day, day + timedelta(days=1), self.scope)
 
+    def month(self, month: date) -> "Slice":
+        """Return the slice's part of one month, by its first day."""
+        return Slice(self.name, month, month_after(month), self.scope)
+
+    def reaching_back(self, days: int = 0, months: int = 0) -> "Slice":
+        """Return the slice with so many days, or whole months, before it, for a look-back."""
+        start = self.start - timedelta(days=days)
+        for _ in range(months):
+            start = (start - timedelta(days=1)).replace(day=1)
+        return Slice(self.name, start, self.end, self.scope)
+
     def __str__(self) -> str:
         return f"{self.name} {self.start} to {self.end - timedelta(days=1)}"
+
+
+def month_after(month: date) -> date:
+    """Return the first day of the month after the one that begins on `month`."""
+    return (month + timedelta(days=31)).replace(day=1)
 
 
 def range_tags(first: date, last: date) -> dict[str, str]:
@@ -78,13 +112,14 @@ def note_days(
 ) -> None:
     """Attach each day's own figures to its partition, so that a range run says them day by day.
 
-    `figures` has `day`, `rows`, and whatever else is worth a number; a day it leaves out has no
-    rows, which is an answer.
+    `figures` has `day` (or `month`), `rows`, and whatever else is worth a number; a day it leaves
+    out has no rows, which is an answer.
     """
-    by_day = {row["day"]: row for row in figures.to_dicts()}
-    for day in part.days:
+    period: Period = "month" if "month" in figures.columns else "day"
+    by_day = {row[period]: row for row in figures.to_dicts()}
+    for day in part.firsts(period):
         row = by_day.get(day, {"rows": 0})
-        known = {name: value for name, value in row.items() if name not in {"day", "rows"}}
+        known = {name: value for name, value in row.items() if name not in {period, "rows"}}
         context.add_asset_metadata(
             {"dagster/partition_row_count": row["rows"], **known},
             asset_key=key,

@@ -95,8 +95,8 @@ class Settings(BaseSettings):
 
     alerts: Literal["dry-run", "send", "off"] = Field(
         default="dry-run",
-        description="Failed runs, failed checks and late feeds: said in the sensor's log, sent, "
-        "or neither (dry-run, send, off).",
+        description="Failed runs, failed checks, late feeds and unusual days: said in the sensor's "
+        "log, sent, or neither (dry-run, send, off).",
     )
     alerts_slack_token: SecretStr | None = Field(
         default=None, description="Slack bot token, to post to the channel named next."

@@ -39,6 +39,7 @@ ATLANTIS_311 = Feed(
     fields={"kind": "plea", "latitude": "north", "longitude": "east"},
     required=("number", "heard", "settled", "plea"),
     taxonomy="sf_311_v1",
+    outcome="closed_within_7_days",
     missing={"*": frozenset({"", "unknown to poseidon"})},
 )
 DAY = dt.date(2026, 3, 29)

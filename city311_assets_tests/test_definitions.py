@@ -8,7 +8,7 @@ import pytest
 
 from city311_assets.definitions import defs
 from city311_assets.feeds.registry import CITIES, FEEDS
-from city311_assets.partitions import DAYS
+from city311_assets.partitions import DAYS, MONTHS
 from city311_assets.warehouse.tables.registry import TABLES
 
 GRAPH = defs.resolve_asset_graph()
@@ -33,11 +33,17 @@ class TestEveryAsset:
         assert columns
         assert all(column.description.rstrip().endswith((".", "no.")) for column in columns)
 
-    def test_is_on_days_in_chunks_or_has_no_slices(self, key: dg.AssetKey):
+    def test_is_on_days_or_months_in_chunks_or_has_no_slices(self, key: dg.AssetKey):
         node = GRAPH.get(key)
         if node.partitions_def is not None:
-            assert node.partitions_def == DAYS
-            assert node.backfill_policy == dg.BackfillPolicy.multi_run(31)
+            assert node.partitions_def in {DAYS, MONTHS}
+            chunk = 31 if node.partitions_def == DAYS else 12
+            assert node.backfill_policy == dg.BackfillPolicy.multi_run(chunk)
+
+    def test_is_no_root_by_months(self, key: dg.AssetKey):
+        """A backfill of days over the whole graph begins at its roots."""
+        node = GRAPH.get(key)
+        assert node.parent_keys or node.partitions_def != MONTHS
 
     def test_is_checked(self, key: dg.AssetKey):
         checks = [check for check in GRAPH.asset_check_keys if check.asset_key == key]
@@ -72,27 +78,38 @@ def backfilled(first: str, last: str) -> dict[str, int]:
             for parent in parents:
                 mapping = GRAPH.get_partition_mapping(key, parent)
                 wanted = DAYS.subset_with_partition_keys(reached[parent.to_user_string()])
-                found = mapping.get_downstream_partitions_for_partitions(wanted, DAYS, DAYS)
+                found = mapping.get_downstream_partitions_for_partitions(
+                    wanted, DAYS, node.partitions_def
+                )
                 mapped |= set(found.get_partition_keys())
             reached[key.to_user_string()] = mapped
     return {name: len(slices) for name, slices in reached.items()}
 
 
-@pytest.mark.parametrize(("last", "days"), [("2026-01-05", 1), ("2026-01-11", 7)])
-def test_a_backfill_of_the_graph_targets_its_own_days_and_nothing_more(last: str, days: int):
-    targets = backfilled("2026-01-05", last)
-    sliced = {key.to_user_string() for key in KEYS if GRAPH.get(key).partitions_def}
-    assert {name: count for name, count in targets.items() if name in sliced} == dict.fromkeys(
-        sliced, days
+@pytest.mark.parametrize(
+    ("last", "days", "months"), [("2026-01-25", 1, 1), ("2026-01-31", 7, 1), ("2026-02-01", 8, 2)]
+)
+def test_a_backfill_of_the_graph_targets_its_own_slices_and_nothing_more(
+    last: str, days: int, months: int
+):
+    targets = backfilled("2026-01-25", last)
+    by_day, by_month = (
+        {key.to_user_string() for key in KEYS if GRAPH.get(key).partitions_def == definition}
+        for definition in (DAYS, MONTHS)
     )
-    assert sorted(set(targets) - sliced) == [f"bronze/boundaries/{city}" for city in sorted(CITIES)]
+    assert {name: targets[name] for name in by_day} == dict.fromkeys(by_day, days)
+    assert {name: targets[name] for name in by_month} == dict.fromkeys(by_month, months)
+    assert sorted(set(targets) - by_day - by_month) == [
+        *(f"bronze/boundaries/{city}" for city in sorted(CITIES)),
+        *(f"gold/cells/{feed}" for feed in sorted(FEEDS)),
+    ]
 
 
 def test_the_code_location_loads_without_the_heavy_libraries():
     script = (
         "import sys, city311_assets.definitions; "
         "print([m for m in ('sklearn', 'umap', 'statsmodels', 'plotly', 'openai', 'uvicorn', "
-        "'pandas') if m in sys.modules])"
+        "'pandas', 'scipy') if m in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120

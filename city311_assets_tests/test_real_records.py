@@ -17,6 +17,8 @@ from city311_assets.bronze.records import write as write_bronze
 from city311_assets.bronze.sources import DownloadedFile, Sources
 from city311_assets.feeds.feed import Feed
 from city311_assets.feeds.registry import FEEDS
+from city311_assets.gold.cell_days import claims as cell_day_claims
+from city311_assets.gold.cell_days import write as write_counts
 from city311_assets.partitions import Slice
 from city311_assets.silver.assets import common_checks, write
 from city311_assets.silver.incidents import incident_rows
@@ -172,6 +174,29 @@ def compare(warehouse: Warehouse, part: Slice, rows: pl.DataFrame, expected: Exp
     for check in checks:
         params = part.params | corners | {"unmapped": "unmapped"}
         assert warehouse.read(check.offenders, params).is_empty(), check.name
+    count(warehouse, part, rows, feed)
+
+
+def count(warehouse: Warehouse, part: Slice, rows: pl.DataFrame, feed: Feed) -> None:
+    """Assert that gold counts every record with a point at every resolution, and misses one."""
+    _, counts = write_counts(warehouse, feed, part)
+    adds_up, nested, _ = cell_day_claims(feed)
+    placed = rows.drop_nulls("cell")
+    by_category = dict(placed["category"].value_counts().rows())
+    for resolution in range(6, 11):
+        of_one = counts.filter(pl.col("resolution") == resolution).group_by("category")
+        assert dict(of_one.agg(pl.col("records").sum()).rows()) == by_category
+    for claim in (adds_up, nested):
+        assert warehouse.read(claim.offenders, part).is_empty()
+    dropped = placed.sort("record_id").head(1)
+    with warehouse.transaction() as session:
+        session.run(
+            f"delete from {SILVER[feed.table]} where record_id = $id and day = $day",
+            {"id": dropped["record_id"].item(), "day": dropped["day"].item()},
+        )
+    missed = warehouse.read(adds_up.offenders, part)
+    assert missed["rows"].to_list() == [6, 7, 8, 9, 10]
+    assert missed["day"].unique().to_list() == dropped["day"].to_list()
 
 
 @pytest.mark.parametrize("expected", IMPORTED, ids=lambda expected: Path(expected.file).stem)

@@ -1,11 +1,12 @@
-"""Alerts: one sensor that looks every minute at what failed, and says what is news.
+"""Alerts: one sensor that looks every minute at what failed or is unusual, and says what is news.
 
-It reads finished runs since its last tick and the books of what bronze holds, keeps in its cursor
-what is wrong and who knows, and sends each channel at most one message a tick. The cursor is
-written when a tick ends: after a kill between the two a message comes twice, never not at all.
+It reads finished runs since its last tick, the books of what bronze holds and the anomalies of the
+newest days, keeps in its cursor what is wrong and who knows, and sends each channel at most one
+message a tick. The cursor is written when a tick ends: after a kill between the two a message comes
+twice, never not at all.
 
-What belongs here: the order of these steps. What does not: the rule (`problems`, `freshness`), the
-words (`messages`), the way (`channels`).
+What belongs here: the order of these steps. What does not: the rule (`problems`, `freshness`,
+`unusual_days`), the words (`messages`), the way (`channels`).
 """
 
 import time
@@ -17,10 +18,12 @@ import dagster as dg
 from pydantic import ValidationError
 
 from city311_assets.automation.channels import Channel, Digest, channels_of, deliver
-from city311_assets.automation.freshness import BooksUnreadableError, every_feed, read_books
+from city311_assets.automation.freshness import every_feed, read_books
 from city311_assets.automation.messages import headline, notice
+from city311_assets.automation.newest_copy import UnreadableError
 from city311_assets.automation.outcomes import finished_runs, read_outcome
 from city311_assets.automation.problems import State
+from city311_assets.automation.unusual_days import read_tested, watched
 from city311_assets.bronze.sources import PORTAL, SAMPLE
 from city311_assets.feeds.registry import FEEDS
 from city311_assets.settings import Settings, settings
@@ -60,7 +63,7 @@ def look(
     state: State,
     now: datetime,
 ) -> Tick:
-    """Look at what has finished and at the books, and tell the channels what is news."""
+    """Look at what has finished, at the books and at anomalies, and tell what is news."""
     tick = Tick(state)
     if not read_runs(instance, state):
         # A failure may have been mended by a run that is not read yet.
@@ -69,8 +72,13 @@ def look(
     try:
         books = read_books(warehouse, said.snapshot_path)
         state.learn_freshness(list(every_feed(FEEDS, books, now)), now)
-    except BooksUnreadableError as error:
+    except UnreadableError as error:
         tick.warnings.append(f"freshness is not known: {error}")
+    try:
+        tested = read_tested(warehouse, said.snapshot_path, now)
+        state.learn_unusual(list(watched(FEEDS, tested)), now)
+    except UnreadableError as error:
+        tick.warnings.append(f"unusual days are not known: {error}")
     state.give_up(now)
     channels = channels_of(said)
     if said.alerts == "send" and not channels:
@@ -112,8 +120,9 @@ def digest_for(channel: str, state: State, said: Settings, now: datetime) -> Dig
     ]
     if not found:
         return None
-    # What lasts stands before what is over, the oldest first.
-    found.sort(key=lambda one: (one[1].state == "over", one[0]))
+    # What lasts stands before what is over, what somebody can mend before what only is unusual, the
+    # oldest first.
+    found.sort(key=lambda one: (one[1].state == "over", one[1].kind == "anomaly", one[0]))
     notices = tuple(one for _, one in found)
     is_sample = said.source == "sample"
     origin = SAMPLE if is_sample else PORTAL
@@ -148,8 +157,8 @@ def _send(tick: Tick, channels: Sequence[Channel], said: Settings, now: datetime
 @dg.sensor(
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Failed runs, failed checks and feeds that stand still, told once; dry-run unless "
-    "CITY311_ALERTS is send.",
+    description="Failed runs, failed checks, feeds that stand still and unusual days, told once; "
+    "dry-run unless CITY311_ALERTS is send.",
 )
 def alerts(context: dg.SensorEvaluationContext, warehouse: Warehouse) -> dg.SkipReason:
     """Say what is news; what is wrong and who knows stays in the cursor."""

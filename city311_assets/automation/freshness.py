@@ -10,15 +10,13 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import duckdb
 import polars as pl
 
 from city311_assets.automation.day_ranges import since
+from city311_assets.automation.newest_copy import read_newest
 from city311_assets.automation.schedules import RECENT_DAYS
 from city311_assets.feeds.feed import Feed
-from city311_assets.warehouse.errors import WarehouseBusyError
-from city311_assets.warehouse.resource import CONNECTION, Warehouse
-from city311_assets.warehouse.snapshot import published
+from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.tables.meta import SLICES
 
 # The nightly runs begin at half past three, local time, and may have to wait for their portal:
@@ -27,9 +25,6 @@ EXPECTED_FROM = time(6, 0)
 # One night that failed is told of as a failed run, and mended by the next night; two in a row are a
 # feed that stands still.
 LATE_AFTER_DAYS = 1
-# Who asks how fresh the data are must not wait as long as who writes them.
-LOCK_TIMEOUT_SECONDS = 2.0
-
 BOOKS = f"select feed, day, asked_at from {SLICES} order by feed, day"
 
 
@@ -94,49 +89,9 @@ def every_feed(
         yield freshness(feed, books, now)
 
 
-class BooksUnreadableError(Exception):
-    """Neither the published file nor the warehouse could be read without waiting."""
-
-
 def read_books(warehouse: Warehouse, path: Path) -> pl.DataFrame:
-    """Return the books, `feed, day, asked_at`: published at `path`, or of the warehouse if newer.
-
-    A warehouse that is busy is not waited for: then the published file, somewhat older, will do.
-
-    Raises
-    ------
-    BooksUnreadableError
-    """
-    copy = published(path)
-    if copy is None and not warehouse.path.exists():
-        return _no_books()
-    if copy is None or copy.data_version != warehouse.data_version:
-        try:
-            return _of_the_warehouse(warehouse)
-        except (WarehouseBusyError, duckdb.Error) as error:
-            if copy is None:
-                raise BooksUnreadableError(
-                    f"nothing is published at {path}, and {error}"
-                ) from error
-    try:
-        return _books_in(path)
-    except duckdb.Error as error:
-        raise BooksUnreadableError(f"{path} cannot be read: {error}") from error
-
-
-def _of_the_warehouse(warehouse: Warehouse) -> pl.DataFrame:
-    """Return the books of the warehouse, read-only and behind its lock: writers find it free."""
-    hurried = Warehouse(database=warehouse.database, lock_timeout_seconds=LOCK_TIMEOUT_SECONDS)
-    with hurried.door():
-        return _books_in(warehouse.path)
-
-
-def _books_in(path: Path) -> pl.DataFrame:
-    with duckdb.connect(str(path), read_only=True, config=CONNECTION) as conn:
-        try:
-            return conn.sql(BOOKS).pl()
-        except duckdb.CatalogException:
-            return _no_books()
+    """Return the newest copy of the books, `feed, day, asked_at`; errors as of `read_newest`."""
+    return read_newest(warehouse, path, lambda conn: conn.sql(BOOKS).pl(), _no_books())
 
 
 def _no_books() -> pl.DataFrame:

@@ -16,17 +16,27 @@ from city311_assets.warehouse.tables.bronze import (
     WEATHER_FORECASTS,
     WITHDRAWN_RECORDS,
 )
+from city311_assets.warehouse.tables.gold import (
+    ANOMALIES,
+    CELL_DAY_RATES,
+    CELL_DAYS,
+    CELLS,
+    FORECAST_SCORES,
+    FORECASTS,
+)
 from city311_assets.warehouse.tables.silver import RECORDS as SILVER_RECORDS
 from city311_assets.warehouse.tables.silver import REJECTED_RECORDS, WEATHER_DAYS
 
 # What `define_asset_job` returns; Dagster has no public name for it.
 Job = UnresolvedAssetJobDefinition
+# What a feed's days go on to; months follow by themselves.
+DAILY_GOLD = (CELL_DAYS, CELL_DAY_RATES, FORECASTS, FORECAST_SCORES, ANOMALIES)
 
 
 def records_keys(feed: Feed) -> list[dg.AssetKey]:
     """Return what one feed's job writes."""
     tables = [RECORDS[feed.name], WITHDRAWN_RECORDS, SILVER_RECORDS[feed.table], REJECTED_RECORDS]
-    return [table.key(feed.name) for table in tables]
+    return [table.key(feed.name) for table in (*tables, *DAILY_GOLD)]
 
 
 def weather_keys(city: City) -> list[dg.AssetKey]:
@@ -35,11 +45,11 @@ def weather_keys(city: City) -> list[dg.AssetKey]:
 
 
 def records_job(feed: Feed) -> Job:
-    """Return the job that brings one feed's records from the portal to silver."""
+    """Return the job that brings one feed's records from the portal to daily gold."""
     return dg.define_asset_job(
         f"records_{feed.name}",
         dg.AssetSelection.assets(*records_keys(feed)),
-        description=f"{feed.title}, from the portal to silver.",
+        description=f"{feed.title}, from the portal to what gold tells of days.",
     )
 
 
@@ -59,7 +69,12 @@ BOUNDARIES_JOB = dg.define_asset_job(
     dg.AssetSelection.assets(*(BOUNDARIES.key(city) for city in CITIES)),
     description="Areas that the portals publish, of every city.",
 )
-JOBS = [*RECORDS_JOBS.values(), *WEATHER_JOBS.values(), BOUNDARIES_JOB]
+CELLS_JOB = dg.define_asset_job(
+    "cells",
+    dg.AssetSelection.assets(*(CELLS.key(feed) for feed in FEEDS)),
+    description="Study areas of every feed, with the labels that records give their cells.",
+)
+JOBS = [*RECORDS_JOBS.values(), *WEATHER_JOBS.values(), BOUNDARIES_JOB, CELLS_JOB]
 WRITTEN_BY = {
     **{f"records_{feed.name}": records_keys(feed) for feed in FEEDS.values()},
     **{f"weather_{city.name}": weather_keys(city) for city in CITIES.values()},

@@ -1,14 +1,15 @@
 """Problems: what is wrong, since when, and who was told: the state that alerts are made from.
 
 A problem is kept by what it is about, so however often something fails there is one of it; it is
-over when what failed has been made, has passed or has come in. Everything here fits into a sensor's
-cursor, bounded by the number of feeds and checks.
+over when what failed has been made, has passed or has come in. What was unusual in the city itself
+is kept in the same way, and is over when days are as expected again. Everything here fits into a
+sensor's cursor, bounded by the number of feeds and checks.
 
 What belongs here: when a problem begins, grows and ends, and when that is worth a message. What
 does not: words (`messages`), and how they travel (`channels`).
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Annotated, Literal
 
@@ -17,6 +18,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field, PlainSeri
 from city311_assets.automation.day_ranges import coalesced
 from city311_assets.automation.freshness import Freshness
 from city311_assets.automation.outcomes import Cell, Outcome, subject_of
+from city311_assets.automation.unusual_days import QUIET_DAYS, Unusual, Watched
 
 # New days are news, but a backfill that fails chunk by chunk is told of once an hour.
 GROWTH_TOLD_AFTER = timedelta(hours=1)
@@ -29,8 +31,11 @@ LOOKED_BACK = timedelta(hours=24)
 OVERLAP = timedelta(minutes=2)
 # Of more scattered days than this the newest are watched.
 MOST_RANGES = 20
+# Of one feed so many anomalies are told of one by one: a city where more is unusual at once has one
+# cause, and the largest of them show it.
+MOST_ANOMALIES = 20
 
-Kind = Literal["runs", "check", "late"]
+Kind = Literal["runs", "check", "late", "anomaly"]
 News = Literal["opened", "continues", "over"]
 
 
@@ -70,7 +75,7 @@ class Problem(BaseModel, extra="forbid"):
 
     `failing` names what is to be made or to pass, each with its days; what has no days has none.
     `times` counts failed runs, `last` is the newest of them. `owed` are channels that could not be
-    reached.
+    reached. `unusual` is what an anomaly is about.
     """
 
     kind: Kind
@@ -81,6 +86,7 @@ class Problem(BaseModel, extra="forbid"):
     said: str = ""
     times: int = 1
     run_id: str | None = None
+    unusual: Unusual | None = None
     over_at: AwareDatetime | None = None
     is_given_up: bool = False
     told: dict[str, Told] = Field(default_factory=dict)
@@ -120,7 +126,9 @@ class Problem(BaseModel, extra="forbid"):
         if told is None:
             return "opened"
         has_grown = not self.days <= told.days and now - told.at >= GROWTH_TOLD_AFTER
-        return "continues" if has_grown or now - told.at >= REMINDED_AFTER else None
+        # Nobody can mend an unusual day: it is no news tomorrow.
+        is_reminded = self.kind != "anomaly" and now - told.at >= REMINDED_AFTER
+        return "continues" if has_grown or is_reminded else None
 
     def note_told(self, channel: str, now: datetime) -> None:
         """Remember that a channel knows."""
@@ -199,6 +207,31 @@ class State(BaseModel, extra="forbid"):
             if problem.kind == "late" and key not in late and not problem.over_at:
                 problem.over_at = now
 
+    def learn_unusual(self, found: Sequence[Watched], now: datetime) -> None:
+        """Take in what was unusual; an anomaly that is none any more, or quiet again, is over."""
+        by_key = {f"anomaly {one.key}": one for feed in found for one in feed.unusual}
+        lasting = {key: one for key, one in by_key.items() if not one.is_over}
+        for feed in found:
+            mine = [key for key, one in lasting.items() if one.feed == feed.feed]
+            known = [key for key in mine if self._lasts(key)]
+            new = [key for key in mine if key not in known]
+            room = max(MOST_ANOMALIES - len(known), 0)
+            for key in [*known, *new[:room]]:
+                problem = self._open(key, "anomaly", feed.feed, now)
+                problem.last, problem.unusual = now, lasting[key]
+                problem.failing = {feed.feed: frozenset(lasting[key].days)}
+            if room and new[room:]:
+                last = self.problems[new[:room][-1]]
+                last.said = f"{len(new) - room} more are unusual and not told of one by one"
+        watched = {feed.feed: feed.days for feed in found}
+        for key, problem in self.problems.items():
+            if problem.kind == "anomaly" and key not in lasting and not problem.over_at:
+                problem.over_at = now
+                problem.said = _why_over(problem, by_key.get(key), watched)
+
+    def _lasts(self, key: str) -> bool:
+        return key in self.problems and not self.problems[key].over_at
+
     def give_up(self, now: datetime) -> None:
         """End what nobody has tried again for a month."""
         for problem in self.problems.values():
@@ -215,3 +248,14 @@ class State(BaseModel, extra="forbid"):
             for key, problem in self.problems.items()
             if not problem.over_at or problem.told or problem.owed
         }
+
+
+def _why_over(
+    problem: Problem, found: Unusual | None, watched: Mapping[str, Sequence[date]]
+) -> str:
+    """Return why an anomaly that was told of is none any more."""
+    if found:
+        return f"{QUIET_DAYS} days since are as expected"
+    if problem.days & {*watched.get(problem.subject, ())}:
+        return "counted again, its days are as expected"
+    return "its days are no longer among those that are watched"

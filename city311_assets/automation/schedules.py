@@ -1,5 +1,5 @@
 """Schedules: what comes in by the clock. Every night the newest days of each feed and city, every
-week the last five weeks of them, every month the boundaries.
+week the last five weeks of them and the study areas, every month the boundaries.
 
 A night asks for the newest days again because late entries arrive, and because what happened to a
 record within seven days is then known. The weekly refresh repairs what looks back over a
@@ -15,6 +15,7 @@ import dagster as dg
 from city311_assets.automation.day_ranges import Range, coalesced, since
 from city311_assets.automation.jobs import (
     BOUNDARIES_JOB,
+    CELLS_JOB,
     RECORDS_JOBS,
     WEATHER_JOBS,
     Job,
@@ -26,6 +27,8 @@ from city311_assets.partitions import DAYS
 NIGHTLY = "30 3 * * *"
 WEEKLY = "30 5 * * 0"
 MONTHLY = "0 5 1 * *"
+# UTC: after the weekly refresh of every city, of whose records it reads all.
+AFTER_WEEKLY = "0 15 * * 0"
 # Of the eighth day back the seven-day outcome has just become known. The days between are read too:
 # that is cheaper than a run of its own for each end.
 NIGHTS_DAYS = 8
@@ -76,5 +79,12 @@ SCHEDULES = [
         cron_schedule=MONTHLY,
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="The published areas of every city, once a month.",
+    ),
+    dg.ScheduleDefinition(
+        name="cells_weekly",
+        job=CELLS_JOB,
+        cron_schedule=AFTER_WEEKLY,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="The study area of every feed, once a week.",
     ),
 ]

@@ -14,7 +14,7 @@ from city311_assets.clients.socrata import Answer
 from city311_assets.feeds.clocks import wall_time
 from city311_assets.feeds.feed import BYTE_ORDER_MARK, ROW_CREATED_AT, ROW_ID, ROW_UPDATED_AT, Feed
 from city311_assets.partitions import BY_CHUNK, DAYS, Slice, note_days
-from city311_assets.warehouse.checks import Property, note_verdicts, on_several_days, slice_check
+from city311_assets.warehouse.checks import Property, note_verdicts, on_several_days, slice_checks
 from city311_assets.warehouse.resource import Session, Warehouse
 from city311_assets.warehouse.tables.bronze import RECORDS, WITHDRAWN_RECORDS
 from city311_assets.warehouse.tables.meta import SLICES
@@ -254,15 +254,16 @@ def records(feed: Feed) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
     ) -> dg.AssetCheckResult:
         """Every day holds as many rows as the portal counts; a file counts only its selection."""
         part = Slice.of(context, feed.name)
+        (spec,) = context.check_specs
         if sources.is_partial:
-            note_verdicts(context, [], part)
+            note_verdicts(context, spec, [], part)
             return dg.AssetCheckResult(passed=True, metadata={"not compared": sources.origin})
         held = warehouse.read(COUNTS.format(table=table, where=table.where), part, [table])
         with sources.records_of(feed) as source:
             told = day_counts(source.counts_by_day(part.start, part.end))
         days = held.join(told, on="day", how="full", coalesce=True, suffix="_told").fill_null(0)
         offenders = days.filter(pl.col("rows") != pl.col("rows_told")).sort("day")
-        note_verdicts(context, offenders["day"].to_list(), part)
+        note_verdicts(context, spec, offenders["day"].to_list(), part)
         return dg.AssetCheckResult(
             passed=offenders.is_empty(),
             metadata={
@@ -281,4 +282,4 @@ def records(feed: Feed) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
         on_several_days(table),
         is_blocking=False,
     )
-    return [records, counts_equal_the_portal, slice_check(claim, table, feed.name)]
+    return [records, counts_equal_the_portal, slice_checks([claim], table, feed.name)]

@@ -9,7 +9,7 @@ from city311_assets.bronze.sources import Sources, refuse_mixed_origins
 from city311_assets.clients.open_meteo import ATTRIBUTION
 from city311_assets.feeds.feed import City
 from city311_assets.partitions import BY_CHUNK, DAYS, Slice, note_days
-from city311_assets.warehouse.checks import Property, slice_check
+from city311_assets.warehouse.checks import Property, slice_checks
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.tables.bronze import WEATHER
 
@@ -75,4 +75,4 @@ def weather(city: City) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
             is_blocking=False,
         ),
     ]
-    return [weather, *(slice_check(claim, WEATHER, city.name) for claim in claims)]
+    return [weather, slice_checks(claims, WEATHER, city.name)]

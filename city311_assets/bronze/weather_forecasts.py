@@ -14,7 +14,7 @@ from city311_assets.bronze.sources import Sources, refuse_mixed_origins
 from city311_assets.clients.open_meteo import ATTRIBUTION
 from city311_assets.feeds.feed import City
 from city311_assets.partitions import BY_CHUNK, DAYS, Slice, note_days
-from city311_assets.warehouse.checks import Property, slice_check
+from city311_assets.warehouse.checks import Property, slice_checks
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.tables.bronze import WEATHER_FORECASTS
 
@@ -92,4 +92,4 @@ def weather_forecasts(city: City) -> list[dg.AssetsDefinition | dg.AssetChecksDe
         "Every forecast is for a day after the complete one it follows.",
         NOT_AHEAD,
     )
-    return [weather_forecasts, slice_check(claim, WEATHER_FORECASTS, city.name)]
+    return [weather_forecasts, slice_checks([claim], WEATHER_FORECASTS, city.name)]

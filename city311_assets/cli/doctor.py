@@ -13,7 +13,8 @@ from filelock import FileLock, Timeout
 
 from city311_assets.automation.channels import channels_of
 from city311_assets.automation.day_ranges import shown
-from city311_assets.automation.freshness import BooksUnreadableError, every_feed, read_books
+from city311_assets.automation.freshness import every_feed, read_books
+from city311_assets.automation.newest_copy import UnreadableError
 from city311_assets.automation.schedules import RECENT_DAYS
 from city311_assets.bronze.sources import Sources, origin_held
 from city311_assets.clients.errors import SourceError
@@ -163,7 +164,7 @@ def _freshness(settings: Settings) -> Iterator[Finding]:
     warehouse = Warehouse(database=str(settings.warehouse_path))
     try:
         books = read_books(warehouse, settings.snapshot_path)
-    except BooksUnreadableError as error:
+    except UnreadableError as error:
         yield Finding("freshness", False, str(error))
         return
     recent = date.today() - timedelta(days=RECENT_DAYS)  # noqa: DTZ011 - any clock's day will do

@@ -28,7 +28,7 @@ from rich.progress import (
 )
 
 from city311_assets.automation.day_ranges import coalesced
-from city311_assets.partitions import CARRIES_ON, DAYS, MONTHS, range_tags
+from city311_assets.partitions import CARRIES_ON, DAYS, LOOKS_BACK, MONTHS, range_tags
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 SECONDS_PER_MINUTE = 60
@@ -98,7 +98,7 @@ def plan(graph: dg.AssetSelection | str, defs: dg.Definitions, days: Sequence[da
     """Return the runs that bring a selection up to date over some days.
 
     Unpartitioned assets come first, then each month's days in chunks, then the month itself;
-    unpartitioned assets that need the days come last.
+    unpartitioned assets that need the days, or look back on them, come last.
     """
     assets = defs.resolve_asset_graph()
     keys = [key for level in assets.toposorted_asset_keys_by_level for key in level]
@@ -125,6 +125,7 @@ def plan(graph: dg.AssetSelection | str, defs: dg.Definitions, days: Sequence[da
     if all(child in sliced for key in daily for child in assets.get(key).child_keys):
         carries_on = {CARRIES_ON: "true"}
     late = tuple(key for key in whole if assets.get_ancestor_asset_keys(key) & sliced)
+    looking_back = tuple(key for key in whole if daily and LOOKS_BACK in assets.get(key).tags)
     steps = []
     if early := tuple(key for key in whole if key not in late):
         steps.append(Step("what has no slices", early, {}))
@@ -137,8 +138,8 @@ def plan(graph: dg.AssetSelection | str, defs: dg.Definitions, days: Sequence[da
             steps.append(Step(label, daily, tags, days=count))
         if monthly:
             steps.append(Step(f"{month:%Y-%m}", monthly, {}, partition=month.isoformat()))
-    if late:
-        steps.append(Step("what needs the days", late, {}))
+    if last_of_all := late + looking_back:
+        steps.append(Step("what needs the days", last_of_all, {}))
     return steps
 
 

@@ -86,6 +86,7 @@ CHICAGO_311 = Feed(
     },
     required=("sr_number", "created_date", "closed_date", "sr_type"),
     taxonomy="chicago_311_v1",
+    outcome="closed_within_7_days",
     missing={
         "*": frozenset({"", "null", "none", "n/a"}),
         "ward": frozenset({"0"}),

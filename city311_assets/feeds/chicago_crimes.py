@@ -57,6 +57,7 @@ CHICAGO_CRIMES = Feed(
     },
     required=("id", "date", "primary_type"),
     taxonomy="chicago_crimes_v1",
+    outcome="arrest",
     code_taxonomy="fbi_codes_v1",
     missing={
         "*": frozenset({"", "null", "none", "n/a"}),
@@ -65,4 +66,5 @@ CHICAGO_CRIMES = Feed(
     },
     licence="City of Chicago data portal terms of use; preliminary, block-level locations",
     records_per_day=650,
+    reporting_lag_days=7,
 )

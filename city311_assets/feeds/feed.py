@@ -11,6 +11,9 @@ from functools import cached_property
 from typing import Literal
 
 Kind = Literal["request", "incident"]
+# What a record may come to, and of which kind of record it can be asked.
+Outcome = Literal["closed_within_7_days", "arrest"]
+OUTCOMES: dict[Outcome, Kind] = {"closed_within_7_days": "request", "arrest": "incident"}
 
 # Socrata's own columns, asked for as `:*`. They are UTC; the dataset's columns are local wall time.
 ROW_ID = ":id"
@@ -83,7 +86,9 @@ class Feed:
     `fields` maps silver's columns to source columns. `required` names the source columns without
     which a record cannot be placed in time or typed: an answer or a file that lacks one is refused.
     `missing` names, by silver column, the texts that mean "unknown" there; `*` holds everywhere.
-    `records_per_day` is about how many there are, for estimates.
+    `records_per_day` is about how many there are, for estimates. `outcome` is what rates are of.
+    `reporting_lag_days` says how many of the newest days the portal withholds: what it has of them
+    is not all.
     """
 
     name: str
@@ -99,11 +104,13 @@ class Feed:
     fields: Mapping[str, str]
     required: tuple[str, ...]
     taxonomy: str
+    outcome: Outcome
     missing: Mapping[str, frozenset[str]] = field(default_factory=dict)
     administrative_kinds: frozenset[str] = frozenset()
     duplicate_statuses: frozenset[str] = frozenset()
     licence: str = ""
     records_per_day: int = 1_000
+    reporting_lag_days: int = 0
     code_taxonomy: str | None = None
 
     def __post_init__(self) -> None:
@@ -112,6 +119,8 @@ class Feed:
         named |= {name for name in (self.closed, self.changed) if name}
         if unknown := sorted(named - declared):
             raise ValueError(f"{self.name} maps columns it does not declare: {unknown}")
+        if OUTCOMES[self.outcome] != self.kind:
+            raise ValueError(f"{self.name} is of {self.kind}s, which have no {self.outcome}")
 
     @cached_property
     def column_names(self) -> list[str]:

@@ -95,6 +95,7 @@ NYC_311 = Feed(
     },
     required=("unique_key", "created_date", "closed_date", "complaint_type"),
     taxonomy="nyc_311_v1",
+    outcome="closed_within_7_days",
     # A kind may be `Unspecified` too; such a request is still one.
     missing={
         "*": frozenset({"", "null", "none", "n/a"}),

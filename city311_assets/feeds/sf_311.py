@@ -79,6 +79,7 @@ SF_311 = Feed(
     },
     required=("service_request_id", "requested_datetime", "closed_date", "service_name"),
     taxonomy="sf_311_v1",
+    outcome="closed_within_7_days",
     missing={
         "*": frozenset({"", "null", "none", "n/a"}),
         "district": frozenset({"-1", "0"}),

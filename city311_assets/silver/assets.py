@@ -14,7 +14,7 @@ from city311_assets.partitions import BY_CHUNK, DAYS, Slice, note_days
 from city311_assets.silver.areas import Areas
 from city311_assets.silver.records import newest_versions
 from city311_assets.silver.rejected_records import unaccounted_for
-from city311_assets.warehouse.checks import Property, on_several_days, slice_check
+from city311_assets.warehouse.checks import Property, on_several_days, slice_checks
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.tables.bronze import BOUNDARIES, RECORDS
 from city311_assets.warehouse.tables.silver import REJECTED_RECORDS
@@ -141,7 +141,7 @@ def record_assets(
     }
     also = [RECORDS[feed.name], REJECTED_RECORDS]
     claims = [*common_checks(feed, table), *more_checks]
-    return [silver, *(slice_check(claim, table, feed.name, also, params) for claim in claims)]
+    return [silver, slice_checks(claims, table, feed.name, also, params)]
 
 
 def figures(rows: pl.DataFrame) -> dict[str, int]:

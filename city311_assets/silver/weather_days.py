@@ -14,7 +14,7 @@ import polars as pl
 from city311_assets.feeds.feed import City
 from city311_assets.partitions import BY_CHUNK, DAYS, Slice, note_days
 from city311_assets.settings import settings
-from city311_assets.warehouse.checks import Property, slice_check
+from city311_assets.warehouse.checks import Property, slice_checks
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.tables.bronze import WEATHER, WEATHER_FORECASTS
 from city311_assets.warehouse.tables.silver import WEATHER_DAYS
@@ -137,4 +137,4 @@ def weather_days(city: City) -> list[dg.AssetsDefinition | dg.AssetChecksDefinit
         "A day has a source and a day it was known on exactly when it has values.",
         SOURCE_WITHOUT_VALUES,
     )
-    return [weather_days, slice_check(claim, WEATHER_DAYS, city.name)]
+    return [weather_days, slice_checks([claim], WEATHER_DAYS, city.name)]

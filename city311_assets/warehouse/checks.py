@@ -5,7 +5,7 @@ metadata names the failing days, and one for each day: what hangs from a day wai
 """
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -15,8 +15,8 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData,
 )
 
-from city311_assets.partitions import DAYS, Slice
-from city311_assets.warehouse.resource import Warehouse
+from city311_assets.partitions import PARTITIONS, Period, Slice
+from city311_assets.warehouse.resource import Session, Warehouse
 from city311_assets.warehouse.tables.table import Table
 
 CULPRITS_SHOWN = 20
@@ -28,7 +28,7 @@ TELLING = ("kind", "record_id", "rows", "other_day")
 class Property:
     """What holds of every row of a slice; `offenders` is the query for those of which it does not.
 
-    The query names its slice by the table's parameters and returns a column `day`.
+    The query names its slice by the table's parameters and returns a column `day`, or `month`.
     """
 
     name: str
@@ -38,62 +38,103 @@ class Property:
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
 
 
-def slice_check(
-    claim: Property,
+def slice_checks(
+    claims: Sequence[Property],
     table: Table,
     name: str,
     also: Iterable[Table] = (),
     params: Mapping[str, object] | None = None,
 ) -> dg.AssetChecksDefinition:
-    """Declare the check of a property of one feed's or city's slices.
+    """Declare the checks of properties of one feed's or city's slices.
 
-    `also` are further tables that the query reads, `params` further parameters that it names.
+    They are one step: starting one costs more than most queries. `also` are further tables that the
+    queries read, `params` further parameters that they name.
     """
-
-    @dg.asset_check(
-        asset=table.key(name),
-        name=claim.name,
-        description=claim.doc,
-        blocking=claim.is_blocking,
-        partitions_def=DAYS,
-    )
-    def check(context: dg.AssetCheckExecutionContext, warehouse: Warehouse) -> dg.AssetCheckResult:
-        part = Slice.of(context, name, table.scope)
-        found = warehouse.read(claim.offenders, part.params | dict(params or {}), [table, *also])
-        shown = found.select(column for column in TELLING if column in found.columns)
-        note_verdicts(context, found["day"].unique().to_list(), part, claim.severity)
-        return dg.AssetCheckResult(
-            passed=found.is_empty(),
-            severity=claim.severity,
-            metadata={
-                "offenders": found.height,
-                "days": found["day"].unique().sort().cast(pl.String).to_list(),
-                "examples": [
-                    ", ".join(str(value) for value in row)
-                    for row in shown.head(CULPRITS_SHOWN).iter_rows()
-                ],
-            },
+    if table.period is None:
+        raise ValueError(f"{table} has no slices by day or month to check")
+    period: Period = table.period
+    by_name = {claim.name: claim for claim in claims}
+    specs = [
+        dg.AssetCheckSpec(
+            claim.name,
+            asset=table.key(name),
+            description=claim.doc,
+            blocking=claim.is_blocking,
+            partitions_def=PARTITIONS[period],
         )
+        for claim in claims
+    ]
 
-    return check
+    own = claims[0].name if len(claims) == 1 else "checks"
+
+    @dg.multi_asset_check(
+        name=f"{table.layer}__{table.name}__{name}__{own}", specs=specs, can_subset=True
+    )
+    def checks(
+        context: dg.AssetCheckExecutionContext, warehouse: Warehouse
+    ) -> Iterator[dg.AssetCheckResult]:
+        part = Slice.of(context, name, table.scope)
+        wanted = {key.name for key in context.selected_asset_check_keys}
+        chosen = [spec for spec in specs if spec.name in wanted]
+        given = part.params | dict(params or {})
+        with warehouse.connect() as conn:
+            session = Session(conn)
+            session.prepare(table, *also)
+            found = {
+                spec.name: session.read(by_name[spec.name].offenders, given) for spec in chosen
+            }
+        for spec in chosen:
+            yield _verdict(context, spec, by_name[spec.name], found[spec.name], part)
+
+    return checks
+
+
+def _verdict(
+    context: dg.AssetCheckExecutionContext,
+    spec: dg.AssetCheckSpec,
+    claim: Property,
+    found: pl.DataFrame,
+    part: Slice,
+) -> dg.AssetCheckResult:
+    """Return what is to be said of a property, and log the verdict of each day of a range."""
+    period: Period = "month" if "month" in found.columns else "day"
+    shown = found.select(column for column in TELLING if column in found.columns)
+    failing = found[period].unique().to_list()
+    note_verdicts(context, spec, failing, part, severity=claim.severity, period=period)
+    return dg.AssetCheckResult(
+        asset_key=spec.asset_key,
+        check_name=spec.name,
+        passed=found.is_empty(),
+        severity=claim.severity,
+        metadata={
+            "offenders": found.height,
+            f"{period}s": found[period].unique().sort().cast(pl.String).to_list(),
+            "examples": [
+                ", ".join(str(value) for value in row)
+                for row in shown.head(CULPRITS_SHOWN).iter_rows()
+            ],
+        },
+    )
 
 
 def note_verdicts(
     context: dg.AssetCheckExecutionContext,
+    spec: dg.AssetCheckSpec,
     failing: Collection[date],
     part: Slice,
+    *,
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
+    period: Period = "day",
 ) -> None:
-    """Log the verdict of each day of a range run, `failing` naming those that do not pass.
+    """Log the verdict of each day (month) of a range run, `failing` naming those that do not pass.
 
     Dagster attributes the verdict of a range to none of its days: beside the asset it would say
     "skipped", and an automation condition that waits for blocking checks would wait for ever.
     """
-    days = [day.isoformat() for day in part.days]
+    days = [day.isoformat() for day in part.firsts(period)]
     if len(days) == 1:
         return
     run = context.op_execution_context
-    (spec,) = context.check_specs
     made = run.instance.event_log_storage.get_latest_storage_id_by_partition(
         spec.asset_key, dg.DagsterEventType.ASSET_MATERIALIZATION, {*days}
     )

@@ -52,3 +52,23 @@ select feed, max(day) filter (asked_at is not null) as newest_day, count(*) as d
     min(day) as oldest_day, date_diff('day', min(day), max(day)) + 1 - count(*) as missing_days,
     arg_max(asked_at, day) filter (asked_at is not null) as newest_asked_at
 from meta.slices group by feed;
+
+-- Cells that are hot or cold against their trailing year, with what people call them; those above
+-- q = 0.10 are left out. ring_records and ring_expected are of the cell and its neighbours.
+create or replace view hot_spots as
+select h.*, c.label, c.latitude, c.longitude
+from gold.hotspots as h left join gold.cells as c using (feed, resolution, cell)
+where null_model = 'baseline' and class <> 'none';
+
+-- Days that were unusual and that the portal has told in full, with what people call the cell; the
+-- whole city has none.
+create or replace view anomalies as
+select a.*, c.label
+from gold.anomalies as a left join gold.cells as c using (feed, resolution, cell)
+where is_anomaly and not is_provisional;
+
+-- Forecasts of the newest day of issue of each feed, with what people call the cell.
+create or replace view next_week as
+select f.*, c.label
+from gold.forecasts as f left join gold.cells as c using (feed, resolution, cell)
+qualify day = max(day) over (partition by feed);

@@ -1,11 +1,13 @@
 """Alerts: the sensor over real runs, with channels on loopback: who is told what, and when."""
 
 import datetime as dt
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
+import duckdb
 import pytest
 from pydantic import SecretStr
 
@@ -19,6 +21,8 @@ from city311_assets.feeds.chicago_311 import CHICAGO_311
 from city311_assets.feeds.sf_311 import SF_311
 from city311_assets.settings import Settings, settings
 from city311_assets.warehouse.resource import Warehouse
+from city311_assets.warehouse.snapshot import publish
+from city311_assets_tests.automation.tested_days import LABEL, Seen, name_the_loop, write
 from city311_assets_tests.automation.toys import QUIET, Toys, day, toys
 from city311_assets_tests.clients.answers import Asked, Reply, Server, answering, saying
 from city311_assets_tests.portals import Portals
@@ -338,7 +342,7 @@ def test_a_feed_that_stands_still_is_told_until_it_has_caught_up(watch: Watch, p
 def test_what_is_late_stays_so_while_the_books_cannot_be_read(
     watch: Watch, portal: Portals, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("city311_assets.automation.freshness.LOCK_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("city311_assets.automation.newest_copy.LOCK_TIMEOUT_SECONDS", 0.05)
     made(watch, portal, dt.datetime.now(dt.UTC).date() - dt.timedelta(days=9), "sf_311")
     watch.tick()
     assert watch.post.states == [["sf_311 late opened"]]
@@ -348,6 +352,115 @@ def test_what_is_late_stays_so_while_the_books_cannot_be_read(
         tick = watch.tick()
     assert tick.warnings[0].startswith("freshness is not known: ")
     assert watch.post.states == [["sf_311 runs opened"]]
+
+
+def ago(days: int) -> dt.date:
+    return dt.datetime.now(dt.UTC).date() - dt.timedelta(days=days)
+
+
+def test_an_unusual_day_is_told_once_and_its_end_once(watch: Watch):
+    name_the_loop(watch.warehouse)
+    write(watch.warehouse, ago(9), Seen())
+    watch.tick()
+    (slack,) = watch.post.got("slack")
+    assert slack.json["text"].startswith("SAMPLE DATA, nothing of this is about a real city. ")
+    assert f"more records of theft than expected in {LABEL} (cell" in slack.json["text"]
+    (message,) = watch.post.got("any")
+    (problem,) = message.json["problems"]
+    assert (problem["kind"], problem["days"]) == ("anomaly", [[str(ago(9)), str(ago(9))]])
+    publish(watch.warehouse, watch.said.snapshot_path)
+    (query,) = re.findall("`(from .*)`", problem["message"])
+    with duckdb.connect(str(watch.said.snapshot_path), read_only=True) as conn:
+        assert conn.sql(query).fetchall() == []
+    watch.tick()
+    for back in (8, 7):
+        watch.later(24)
+        write(watch.warehouse, ago(back))
+        watch.tick()
+    assert watch.post.states == []
+    write(watch.warehouse, ago(6))
+    watch.tick()
+    watch.tick()
+    assert watch.post.states == [["chicago_crimes anomaly over"]]
+    assert State.model_validate_json(watch.cursor or "").problems == {}
+
+
+def test_an_anomaly_that_grows_is_told_again_and_one_that_was_counted_again_is_over(watch: Watch):
+    write(watch.warehouse, ago(9), Seen())
+    watch.tick()
+    watch.later(24)
+    write(watch.warehouse, ago(8), Seen())
+    watch.tick()
+    watch.tick()
+    assert watch.post.states == [
+        ["chicago_crimes anomaly opened"],
+        ["chicago_crimes anomaly continues"],
+    ]
+    write(watch.warehouse, ago(8))
+    watch.tick()
+    assert watch.post.states == []
+    write(watch.warehouse, ago(9))
+    watch.tick()
+    (message,) = watch.post.got("any")
+    assert "counted again, its days are as expected" in message.json["problems"][0]["message"]
+
+
+def test_provisional_days_and_days_of_long_ago_alarm_nobody(watch: Watch):
+    write(watch.warehouse, ago(2), Seen(), is_provisional=True)
+    write(watch.warehouse, ago(400), Seen())
+    write(watch.warehouse, ago(399), Seen("assault"), feed="sf_311")
+    assert watch.tick().told == []
+    assert watch.post.states == []
+    write(watch.warehouse, ago(2), Seen())
+    watch.tick()
+    assert watch.post.states == [["chicago_crimes anomaly opened"]]
+
+
+def test_unusual_days_are_not_sent_unless_that_is_asked_for(watch: Watch):
+    watch.settle(alerts=Settings.model_fields["alerts"].default)
+    write(watch.warehouse, ago(3), Seen())
+    (told,) = watch.tick().told
+    assert "not sent (to slack-webhook, webhook): SAMPLE DATA" in told
+    assert "city311: 1 anomaly" in told
+    assert watch.tick().told == []
+    assert watch.post.server.asked == []
+
+
+def test_what_failed_stands_before_what_is_unusual(watch: Watch):
+    write(watch.warehouse, ago(3), Seen())
+    watch.tick()
+    watch.some.broken[SF] = "away"
+    watch.some.run(SF, first=1)
+    watch.later(24)
+    write(watch.warehouse, ago(2), Seen())
+    watch.tick()
+    assert watch.post.states[1:] == [["sf_311 runs opened", "chicago_crimes anomaly continues"]]
+
+
+def test_what_is_unusual_stays_so_while_it_cannot_be_read(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("city311_assets.automation.newest_copy.LOCK_TIMEOUT_SECONDS", 0.05)
+    write(watch.warehouse, ago(3), Seen())
+    watch.tick()
+    with watch.warehouse.door():
+        warnings = watch.tick().warnings
+    assert [warning.split(":")[0] for warning in warnings] == [
+        "freshness is not known",
+        "unusual days are not known",
+    ]
+    assert watch.post.states == [["chicago_crimes anomaly opened"]]
+
+
+def test_streets_and_labels_of_a_hostile_portal_are_text(watch: Watch):
+    hostile = "<!channel> @here [x](http://evil.example)\n<b>"
+    name_the_loop(watch.warehouse, hostile)
+    write(watch.warehouse, ago(3), Seen(streets=(hostile,), record_ids=(hostile,)))
+    watch.tick()
+    (slack,) = watch.post.got("slack")
+    said = slack.json["text"]
+    assert said.count("&lt;!channel&gt; @\u200bhere [x](http://evil.example) &lt;b&gt;") == 3
+    assert "<" not in said
 
 
 def test_real_bronze_whose_portal_is_out_is_told_in_the_portals_words(

@@ -16,7 +16,7 @@ from city311_assets.definitions import defs as code_location
 from city311_assets.feeds.sf_311 import SF_311
 from city311_assets.partitions import BY_CHUNK, CARRIES_ON, DAYS, range_tags
 from city311_assets.silver.requests import requests
-from city311_assets.warehouse.checks import Property, slice_check
+from city311_assets.warehouse.checks import Property, slice_checks
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.tables.bronze import RECORDS, WITHDRAWN_RECORDS
 from city311_assets.warehouse.tables.silver import REJECTED_RECORDS, REQUESTS
@@ -95,7 +95,7 @@ def graph(warehouse: Warehouse, portal: Portals) -> Iterator[Graph]:
         yield Graph(
             dg.Definitions(
                 assets=[*dg.map_asset_specs(follow, assets), after],
-                asset_checks=[*checks, slice_check(SOUND, REQUESTS, "sf_311")],
+                asset_checks=[*checks, slice_checks([SOUND], REQUESTS, "sf_311")],
                 resources={"sources": portal.sources, "warehouse": warehouse},
             ),
             instance,

@@ -9,12 +9,12 @@ import pytest
 from filelock import FileLock
 
 from city311_assets.automation.freshness import (
-    BooksUnreadableError,
     Freshness,
     every_feed,
     freshness,
     read_books,
 )
+from city311_assets.automation.newest_copy import UnreadableError
 from city311_assets.cli.doctor import examine
 from city311_assets.feeds.registry import FEEDS
 from city311_assets.feeds.sf_311 import SF_311
@@ -169,11 +169,11 @@ def test_what_is_not_published_yet_is_known_all_the_same(city: Settings):
 
 
 def test_a_busy_warehouse_is_not_waited_for(city: Settings, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("city311_assets.automation.freshness.LOCK_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("city311_assets.automation.newest_copy.LOCK_TIMEOUT_SECONDS", 0.05)
     warehouse = make(city, DAY)
     with (
         FileLock(f"{warehouse.path}.lock"),
-        pytest.raises(BooksUnreadableError, match="nothing is published"),
+        pytest.raises(UnreadableError, match="nothing is published"),
     ):
         read_books(warehouse, city.snapshot_path)
     publish(warehouse, city.snapshot_path)

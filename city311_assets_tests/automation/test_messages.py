@@ -7,6 +7,7 @@ import pytest
 
 from city311_assets.automation.messages import Notice, headline, local, notice
 from city311_assets.automation.problems import Kind, News, Problem
+from city311_assets.automation.unusual_days import Figures, Unusual
 from city311_assets.cli.runs import plan
 from city311_assets.definitions import defs
 
@@ -80,6 +81,83 @@ def test_a_late_feed_says_how_far_it_reaches_and_which_schedule_to_look_at():
     assert "the schedule records_chicago_311_nightly on?" in said
 
 
+LOOP = 608661376772079615
+FIGURES = (
+    Figures(dt.date(2026, 3, 7), 69, 18.368, 9, 30, "more"),
+    Figures(dt.date(2026, 3, 6), 56, 18.866, 9, 31, "more"),
+)
+
+
+def anomaly(
+    category: str = "theft", cell: int | None = LOOP, label: str | None = "District 001, Loop"
+) -> Problem:
+    """Return an anomaly of two days of crimes in Chicago."""
+    streets, ids = ("S COLUMBUS DR", "E MONROE ST"), ("11", "12")
+    days = tuple(one.day for one in FIGURES)
+    one = problem("anomaly", "chicago_crimes", said="")
+    one.failing, one.run_id = {"chicago_crimes": frozenset(days)}, None
+    one.unusual = Unusual(
+        "chicago_crimes", category, cell, label, days, FIGURES, streets, ids, is_over=False
+    )
+    return one
+
+
+def test_an_anomaly_says_what_where_how_many_instead_of_how_many_and_what_to_open():
+    assert text("anomaly", anomaly()).splitlines() == [
+        (
+            "NEW Chicago crimes (chicago_crimes): more records of theft than expected in "
+            f"District 001, Loop (cell {LOOP})"
+        ),
+        "Found 2026-03-08 05:31 CDT; days 2026-03-06 to 2026-03-07 (2 days).",
+        (
+            "Counted: 69 on 2026-03-07, more than the 18.4 (95 %: 9 to 30) expected; "
+            "56 on 2026-03-06, more than the 18.9 (95 %: 9 to 31) expected."
+        ),
+        "Evidence of 2026-03-07: streets S COLUMBUS DR, E MONROE ST; records 11, 12.",
+        (
+            "By itself: nothing makes it go away; it is over when 3 tested days since are as "
+            "expected, or its days are made again and are."
+        ),
+        (
+            "To do: look at the records, in the published file: `from silver.incidents where "
+            "feed = 'chicago_crimes' and day = '2026-03-07' and category = 'theft' and "
+            f"cell_parent(cell, 7) = {LOOP}`."
+        ),
+    ]
+
+
+def test_an_anomaly_of_the_whole_city_and_of_all_categories_names_neither():
+    one = anomaly("all", None, None)
+    one.said = "5 more are unusual and not told of one by one"
+    said = text("anomaly", one)
+    assert ": more records than expected in the whole city\n" in said
+    assert "`from silver.incidents where feed = 'chicago_crimes' and day = '2026-03-07'`" in said
+    assert "Beside it: 5 more are unusual and not told of one by one" in said
+    assert f"in cell {LOOP}\n" in text("anomaly", anomaly(label=None))
+
+
+def test_the_end_of_an_anomaly_says_why_it_is_over():
+    one = anomaly()
+    one.over_at, one.said = NOW, "3 days since are as expected"
+    assert text("anomaly", one, "over").splitlines() == [
+        (
+            "OVER Chicago crimes (chicago_crimes): records of theft in District 001, Loop "
+            f"(cell {LOOP}), unusual no more"
+        ),
+        (
+            "From 2026-03-08 05:31 CDT to 2026-03-09 12:00 CDT; "
+            "days 2026-03-06 to 2026-03-07 (2 days)."
+        ),
+        "Seen: 3 days since are as expected",
+    ]
+
+
+def test_braces_and_quotes_in_a_name_are_text():
+    said = text("anomaly", anomaly("{what} o'clock", label="{place} {0}"))
+    assert "more records of {what} o'clock than expected in {place} {0} (cell" in said
+    assert "category = '{what} o''clock'" in said
+
+
 def test_the_end_says_how_long_it_lasted_and_asks_for_nothing():
     one = problem()
     one.over_at = dt.datetime(2026, 3, 9, 10, 40, tzinfo=dt.UTC)
@@ -139,16 +217,21 @@ def test_the_next_night_is_at_half_past_three_whatever_the_clocks_do(now: str, n
 
 def test_the_command_that_is_offered_selects_the_feeds_own_tables():
     steps = plan('key:"*/sf_311"', defs, DAYS)
-    assert {key.path[-1] for step in steps for key in step.keys} == {"sf_311"}
-    assert dg.AssetKey(["silver", "requests", "sf_311"]) in steps[0].keys
+    keys = {key for step in steps for key in step.keys}
+    assert {key.path[-1] for key in keys} == {"sf_311"}
+    assert dg.AssetKey(["silver", "requests", "sf_311"]) in keys
 
 
-def of(state: News) -> Notice:
-    return Notice("sf_311", "runs", state, NOW, (), ("x",))
+def of(state: News, kind: Kind = "runs") -> Notice:
+    return Notice("sf_311", kind, state, NOW, (), ("x",))
 
 
 def test_the_first_line_counts_and_says_when_nothing_is_real():
     assert headline([of("opened")], is_sample=False) == "city311: 1 problem"
     mixed = headline([of("opened"), of("continues"), of("over")], is_sample=False)
     assert mixed == "city311: 2 problems, 1 over"
+    unusual = [of("opened", "anomaly"), of("over", "anomaly")]
+    assert headline(unusual, is_sample=False) == "city311: 1 anomaly, 1 over"
+    both = headline([of("opened"), *2 * unusual], is_sample=False)
+    assert both == "city311: 1 problem, 2 anomalies, 2 over"
     assert headline([of("over")], is_sample=True).startswith("SAMPLE DATA, nothing of this is")

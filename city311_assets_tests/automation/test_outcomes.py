@@ -86,7 +86,7 @@ def test_a_single_days_verdict_is_of_that_day():
 
 
 def test_a_range_without_verdicts_by_day_stands_for_all_its_days(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("city311_assets_tests.automation.toys.note_verdicts", lambda *_: None)
+    monkeypatch.setattr("city311_assets_tests.automation.toys.note_verdicts", lambda *_, **__: None)
     with toys() as some:
         some.bad["sf_311"] = {day(2)}
         found = outcome_of(some, some.run(SF_SILVER, first=1, last=3))

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from city311_assets.automation.freshness import Freshness
 from city311_assets.automation.outcomes import Cell, Outcome
-from city311_assets.automation.problems import MOST_RANGES, Problem, State
+from city311_assets.automation.problems import MOST_ANOMALIES, MOST_RANGES, Problem, State
+from city311_assets.automation.unusual_days import Figures, Unusual, Watched
 from city311_assets_tests.automation.toys import day, learned, toys
 
 NOON = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
@@ -165,6 +166,88 @@ def test_a_feed_that_is_no_more_is_late_no_more():
     assert lasting(held) == {}
 
 
+def unusual(*numbers: int, cell: int | None = 7, is_over: bool = False) -> Unusual:
+    """Return what was unusual on days of March, the newest first."""
+    days = tuple(day(number) for number in numbers)
+    figures = Figures(days[0], 69, 18.4, 9, 30, "more")
+    return Unusual("sf_311", "leak", cell, None, days, (figures,), (), (), is_over)
+
+
+def watching(held: State, hours: float, *found: Unusual, days: tuple[int, ...] = ()) -> State:
+    watched = days or tuple(range(9, 0, -1))
+    held.learn_unusual([Watched("sf_311", tuple(day(on) for on in watched), found)], at(hours))
+    return held
+
+
+def test_an_anomaly_is_a_problem_by_feed_category_and_place():
+    held = watching(State.anew(NOON), 0, unusual(8), unusual(9, 8, cell=None))
+    assert lasting(held) == {"anomaly sf_311 leak 7": [8], "anomaly sf_311 leak city": [8, 9]}
+    problem = held.problems["anomaly sf_311 leak 7"]
+    assert (problem.subject, problem.since, problem.unusual) == ("sf_311", NOON, unusual(8))
+
+
+def test_an_anomaly_that_goes_on_is_the_same_with_more_days():
+    held = watching(State.anew(NOON), 0, unusual(8))
+    watching(held, 24, unusual(9, 8))
+    (problem,) = held.problems.values()
+    assert lasting(held) == {"anomaly sf_311 leak 7": [8, 9]}
+    assert (problem.since, problem.last, problem.unusual) == (NOON, at(24), unusual(9, 8))
+
+
+@pytest.mark.parametrize(
+    ("found", "days", "why"),
+    [
+        ([unusual(5, is_over=True)], (8, 7, 6, 5), "3 days since are as expected"),
+        ([], (8, 7, 6, 5), "counted again, its days are as expected"),
+        ([], (29, 28), "its days are no longer among those that are watched"),
+    ],
+)
+def test_an_anomaly_is_over_when_days_are_as_expected_or_it_is_none_any_more(
+    found: list[Unusual], days: tuple[int, ...], why: str
+):
+    held = watching(State.anew(NOON), 0, unusual(5))
+    watching(held, 24, *found, days=days)
+    (problem,) = held.problems.values()
+    assert (problem.over_at, problem.said) == (at(24), why)
+
+
+def test_an_anomaly_that_is_over_when_it_is_first_seen_is_no_problem():
+    assert watching(State.anew(NOON), 0, unusual(5, is_over=True)).problems == {}
+
+
+def test_an_anomaly_of_a_feed_that_is_no_more_is_over():
+    held = watching(State.anew(NOON), 0, unusual(5))
+    held.learn_unusual([], at(1))
+    assert lasting(held) == {}
+
+
+def test_runs_and_checks_end_no_anomaly():
+    held = watching(State.anew(NOON), 0, unusual(5))
+    held.learn(Outcome("r", "job", at(1), cells("sf_311", 5), passed=cells("sf_311", 5)))
+    assert lasting(held) == {"anomaly sf_311 leak 7": [5]}
+
+
+def test_of_very_many_anomalies_the_first_are_kept_and_the_rest_is_counted():
+    many = [unusual(9, cell=cell) for cell in range(1, MOST_ANOMALIES + 6)]
+    held = watching(State.anew(NOON), 0, *many)
+    assert [problem.unusual for problem in held.problems.values()] == many[:MOST_ANOMALIES]
+    said = [problem.said for problem in held.problems.values()]
+    assert said[:-1] == [""] * (MOST_ANOMALIES - 1)
+    assert said[-1] == "5 more are unusual and not told of one by one"
+    assert len(held.model_dump_json()) < 1_000 * MOST_ANOMALIES
+
+
+def test_an_anomaly_that_is_known_gives_its_place_to_none_that_is_larger():
+    many = [unusual(9, cell=cell) for cell in range(1, MOST_ANOMALIES + 1)]
+    held = watching(State.anew(NOON), 0, *many)
+    larger = unusual(9, cell=99)
+    watching(held, 1, larger, *many)
+    assert [problem.unusual for problem in held.problems.values()] == many
+    watching(held, 2, larger, *many[1:])
+    assert "anomaly sf_311 leak 99" in lasting(held)
+    assert "anomaly sf_311 leak 1" not in lasting(held)
+
+
 def test_what_nobody_tries_again_for_a_month_is_given_up():
     held = state(failing(0, 1))
     held.give_up(at(24 * 30))
@@ -202,6 +285,19 @@ def test_a_reminder_comes_every_day_while_it_lasts():
     assert (news(held, 23.9), news(held, 24)) == (None, "continues")
     tell(held, 24)
     assert (news(held, 47.9), news(held, 48)) == (None, "continues")
+
+
+def test_an_anomaly_is_told_once_and_again_only_for_new_days():
+    held = watching(State.anew(NOON), 0, unusual(8))
+    assert news(held, 0) == "opened"
+    tell(held, 0)
+    watching(held, 48, unusual(8))
+    assert news(held, 48) is None
+    watching(held, 49, unusual(9, 8))
+    assert news(held, 49) == "continues"
+    tell(held, 49)
+    watching(held, 60, unusual(9, 8, is_over=True))
+    assert news(held, 60) == "over"
 
 
 def test_new_days_are_news_after_an_hour_and_fewer_days_are_none():
@@ -270,6 +366,17 @@ def test_a_cursor_is_read_as_it_was_written():
     text = held.model_dump_json()
     assert State.model_validate_json(text) == held
     assert '[["2026-03-01","2026-03-02"]]' in text
+
+
+def test_an_anomaly_is_read_as_it_was_written():
+    held = watching(State.anew(NOON), 0, unusual(9, 8, cell=2**63 + 1))
+    assert State.model_validate_json(held.model_dump_json()) == held
+
+
+def test_a_cursor_from_before_there_were_anomalies_is_read():
+    text = HALF % '[["2026-01-01", "2026-01-02"]]'
+    (problem,) = State.model_validate_json(text).problems.values()
+    assert (problem.kind, len(problem.days), problem.unusual) == ("runs", 2, None)
 
 
 @given(st.frozensets(st.dates(dt.date(2026, 1, 1), dt.date(2026, 2, 1)), max_size=MOST_RANGES))

@@ -9,7 +9,7 @@ import dagster as dg
 
 from city311_assets.automation.outcomes import finished_runs, read_outcome
 from city311_assets.automation.problems import State
-from city311_assets.partitions import range_tags
+from city311_assets.partitions import Slice, range_tags
 from city311_assets.warehouse.checks import note_verdicts
 
 DAYS = dg.DailyPartitionsDefinition(start_date="2026-03-01")
@@ -66,7 +66,8 @@ class Toys:
             window = context.partition_time_window
             first, end = window.start.date(), window.end.date()
             bad = {one for one in self.bad.get(feed, set()) if first <= one < end}
-            note_verdicts(context, bad, _Days(first, end), self.severity)  # pyright: ignore[reportArgumentType]
+            (spec,) = context.check_specs
+            note_verdicts(context, spec, bad, Slice(feed, first, end), severity=self.severity)
             return dg.AssetCheckResult(
                 passed=not bad,
                 severity=self.severity,
@@ -111,18 +112,6 @@ class Toys:
         return job.execute_in_process(
             instance=self.instance, run_config=QUIET, raise_on_error=False
         ).run_id
-
-
-@dataclass(frozen=True)
-class _Days:
-    """What the verdicts of a range are noted over."""
-
-    start: dt.date
-    end: dt.date
-
-    @property
-    def days(self) -> list[dt.date]:
-        return [self.start + dt.timedelta(days=on) for on in range((self.end - self.start).days)]
 
 
 @contextmanager

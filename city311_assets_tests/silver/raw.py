@@ -8,6 +8,7 @@ import polars as pl
 from city311_assets.feeds.feed import Feed
 from city311_assets.silver.areas import Areas
 from city311_assets.warehouse.tables.bronze import RECORDS
+from city311_assets.warehouse.tables.gold import STREET_SHARES
 from city311_assets.warehouse.tables.table import Table
 
 DAY = dt.date(2026, 1, 2)
@@ -22,6 +23,10 @@ TYPES: dict[str, pl.DataType] = {
     "BIGINT": pl.Int64(),
     "INTEGER": pl.Int32(),
     "UTINYINT": pl.UInt8(),
+    "UBIGINT[]": pl.List(pl.UInt64()),
+    "VARCHAR[]": pl.List(pl.String()),
+    "DOUBLE[]": pl.List(pl.Float64()),
+    STREET_SHARES: pl.List(pl.Struct({"street": pl.String(), "fraction": pl.Float64()})),
 }
 NO_AREAS = Areas.of(pl.DataFrame(schema={"area": pl.String, "geometry": pl.String}))
 

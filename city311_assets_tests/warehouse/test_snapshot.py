@@ -74,7 +74,7 @@ def test_every_table_column_and_view_says_what_it_is(warehouse: Warehouse, path:
     columns = rows(
         path,
         "select schema_name || '.' || table_name, column_name, data_type, is_nullable, comment "
-        "from duckdb_columns() where schema_name in ('bronze', 'silver', 'meta') "
+        "from duckdb_columns() where schema_name in ('bronze', 'silver', 'gold', 'meta') "
         "and table_name <> 'publications' and not internal order by table_oid, column_index",
     )
     declared = [

@@ -1,6 +1,6 @@
 """Every table of the warehouse, in the order of the layers, and what it knows of itself."""
 
-from city311_assets.warehouse.tables import bronze, meta, silver
+from city311_assets.warehouse.tables import bronze, gold, meta, silver
 from city311_assets.warehouse.tables.table import Table
 
 TABLES: tuple[Table, ...] = (
@@ -13,5 +13,14 @@ TABLES: tuple[Table, ...] = (
     silver.INCIDENTS,
     silver.REJECTED_RECORDS,
     silver.WEATHER_DAYS,
+    gold.CELLS,
+    gold.CELL_DAYS,
+    gold.CELL_DAY_RATES,
+    gold.CELL_MONTHS,
+    gold.CELL_PROFILES,
+    gold.HOTSPOTS,
+    gold.FORECASTS,
+    gold.FORECAST_SCORES,
+    gold.ANOMALIES,
     meta.SLICES,
 )

@@ -13,6 +13,49 @@ from city311_assets.warehouse.tables.bronze import (
 )
 from city311_assets.warehouse.tables.table import Column, Table
 
+CATEGORY = Column(
+    "category",
+    "VARCHAR",
+    "Category of the feed's taxonomy; `unmapped` if it has none. Where rows of gold do not add up, "
+    "`all` stands for every category together.",
+    nullable=False,
+)
+AREAS = (
+    Column(
+        "neighborhood",
+        "VARCHAR",
+        "The reported neighbourhood, else the one it lies in; of a cell, that of most records.",
+    ),
+    Column(
+        "district",
+        "VARCHAR",
+        "Supervisor or police district as the feed defines it; of a cell, that of most records.",
+    ),
+    Column(
+        "police_district",
+        "VARCHAR",
+        "Police district; null where unknown; of a cell, that of most records.",
+    ),
+    Column(
+        "ward",
+        "VARCHAR",
+        "Ward; null where unknown or the city has none; of a cell, that of most records.",
+    ),
+    Column(
+        "community_area",
+        "VARCHAR",
+        "Number of the community area; null where unknown; of a cell, that of most records.",
+    ),
+)
+CELL = Column(
+    "cell",
+    "UBIGINT",
+    "H3 cell; of a record at resolution 10, null without a usable point. In forecasts and "
+    "anomalies 0 stands for the whole city.",
+)
+LATITUDE = Column("latitude", "DOUBLE", "Degrees north; null without a usable point.")
+LONGITUDE = Column("longitude", "DOUBLE", "Degrees east; null without a usable point.")
+
 COMMON = (
     FEED,
     DAY,
@@ -25,29 +68,24 @@ COMMON = (
         "time skipped in spring as an hour later.",
         nullable=False,
     ),
-    Column(
-        "category", "VARCHAR", "Category of the feed's taxonomy; `unmapped` if it has none.", False
-    ),
+    CATEGORY,
     Column("taxonomy", "VARCHAR", "Taxonomy and version the category comes from.", nullable=False),
     Column("kind", "VARCHAR", "What was reported, as published."),
     Column("subkind", "VARCHAR", "Finer kind as published; null where there is none."),
     Column("description", "VARCHAR", "Finest detail as published; null where there is none."),
     Column("address", "VARCHAR", "Address as published; null where there is none."),
     Column("street", "VARCHAR", "The address without its house number and city."),
-    Column("neighborhood", "VARCHAR", "The reported neighbourhood, else the one it lies in."),
+    AREAS[0],
     Column("neighborhood_reported", "VARCHAR", "Neighbourhood the record itself names."),
     Column(
         "neighborhood_located",
         "VARCHAR",
         "Neighbourhood whose published boundary holds the point; null without a point or boundary.",
     ),
-    Column("district", "VARCHAR", "Supervisor or police district as the feed defines it."),
-    Column("police_district", "VARCHAR", "Police district; null where unknown."),
-    Column("ward", "VARCHAR", "Ward; null where unknown or the city has none."),
-    Column("community_area", "VARCHAR", "Number of the community area; null where unknown."),
-    Column("latitude", "DOUBLE", "Degrees north; null without a usable point."),
-    Column("longitude", "DOUBLE", "Degrees east; null without a usable point."),
-    Column("cell", "UBIGINT", "H3 cell of resolution 10; null without a usable point."),
+    *AREAS[1:],
+    LATITUDE,
+    LONGITUDE,
+    CELL,
     Column("has_point", "BOOLEAN", "Whether the point can be used.", nullable=False),
     Column(
         "point_reason",

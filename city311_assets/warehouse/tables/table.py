@@ -6,11 +6,10 @@ data dictionary in the docs are all derived from these values.
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import dagster as dg
 
-from city311_assets.partitions import Scope, Slice
+from city311_assets.partitions import Period, Scope, Slice
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +26,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One table of the warehouse, sliced by scope (`feed` or `city`) and, mostly, by day."""
+    """One table of the warehouse, sliced by scope (`feed` or `city`) and mostly by day or month."""
 
     layer: str
     name: str
@@ -35,7 +34,7 @@ class Table:
     columns: tuple[Column, ...]
     unique: tuple[str, ...]
     scope: Scope = "feed"
-    period: Literal["day", "month"] | None = "day"
+    period: Period | None = "day"
     is_published: bool = True
 
     def __str__(self) -> str:

@@ -1,0 +1,106 @@
+"""Rates of cells: Wilson, empirical Bayes, the old fixed prior, and pooled over the ring.
+
+Every rate is shrunk once, over the slice it is of, by a prior of the cells of the same slice,
+resolution and category.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+
+from city311_assets.gold.methods.arrays import Cells, Floats
+from city311_assets.gold.methods.counts import COUNTED, with_all
+from city311_assets.gold.methods.grid import Grid
+from city311_assets.gold.methods.rates import (
+    beta_priors,
+    is_low_confidence,
+    shrunk,
+    smoothed,
+    wilson,
+)
+
+
+def cell_rates(counts: pl.DataFrame, grid: Grid, by: str) -> pl.DataFrame:
+    """Return the rates of one resolution's cells, of every category and of `all`.
+
+    Parameters
+    ----------
+    counts
+        `by, cell, category, records, eligible, successes`; what is absent is zero.
+    grid
+        The study area; every counted cell lies in it.
+    by
+        The column that names the slice: `day` or `month`.
+
+    Returns
+    -------
+    pl.DataFrame
+        A row for each slice, category and cell that holds a record or lies beside one. Elsewhere
+        all counts are zero, the interval is (0, 1) and the shrunken rates are the prior's mean.
+
+    Raises
+    ------
+    ValueError
+        A counted cell lies outside the study area.
+    """
+    counted = with_all(counts, by, "cell")
+    groups = counted.select(by, "category").unique().sort(by, "category").with_row_index("group")
+    own = counted.join(groups, on=[by, "category"])
+    place = grid.index_of(own["cell"].to_numpy())
+    if (place < 0).any():
+        outside = own.filter(pl.Series(place < 0))["cell"].unique().sort().head(5).to_list()
+        raise ValueError(f"cells outside the study area: {outside}; materialize gold.cells first")
+    group = own["group"].to_numpy()
+    dense = np.zeros((len(COUNTED), grid.cells.size, groups.height))
+    dense[:, place, group] = own.select(COUNTED).to_numpy().T
+    pooled = np.stack([grid.sums(values) for values in dense])
+    at, of = np.nonzero(pooled[0])
+    _, n, k = (values[at, of] for values in dense)
+    priors = beta_priors(k, n, of, groups.height)
+    mean, strength = priors.mean[of], priors.strength[of]
+    low, high = wilson(k, n)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rate = k / n
+    columns = {
+        "records": dense[0][at, of].astype(np.int64),
+        "eligible": n.astype(np.int64),
+        "successes": k.astype(np.int64),
+        "rate": _known(rate),
+        "rate_low": low,
+        "rate_high": high,
+        "rate_eb": _known(shrunk(k, n, mean, strength)),
+        "prior_mean": _known(mean),
+        "prior_strength": _known(strength),
+        "rate_smoothed": _known(smoothed(k, n, mean)),
+        "pooled_records": pooled[0][at, of].astype(np.int64),
+        "pooled_n": pooled[1][at, of].astype(np.int64),
+        "pooled_k": pooled[2][at, of].astype(np.int64),
+        "rate_pooled": _known(shrunk(pooled[2][at, of], pooled[1][at, of], mean, strength)),
+        "is_low_confidence": is_low_confidence(low, high),
+    }
+    named = groups[of].select(by, "category")
+    return pl.DataFrame(
+        {by: named[by], "cell": grid.cells[at], "category": named["category"]}
+    ).hstack(pl.DataFrame(columns))
+
+
+def _known(values: Floats) -> pl.Series:
+    """Return numbers with null where there is none; an infinite one is none either."""
+    return pl.Series(np.where(np.isfinite(values), values, np.nan)).fill_nan(None)
+
+
+def rates_of_resolutions(counts: pl.DataFrame, areas: Mapping[int, Cells], by: str) -> pl.DataFrame:
+    """Return the rates of every resolution in `areas` (its study area), with `resolution`.
+
+    `counts` has `resolution` beside the columns that `cell_rates` takes.
+    """
+    rates = [
+        cell_rates(
+            counts.filter(pl.col("resolution") == resolution).drop("resolution"),
+            Grid.of(cells),
+            by,
+        ).with_columns(pl.lit(resolution, pl.UInt8).alias("resolution"))
+        for resolution, cells in areas.items()
+    ]
+    return pl.concat(rates)
