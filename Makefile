@@ -5,6 +5,8 @@ READY := .venv/.ready
 -include .env
 # A portal may take minutes to count its whole history; Dagster's own limit is one.
 export DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS ?= 300
+# Processes are many and short here: without cached bytecode each compiles its libraries anew, 4 s.
+unexport PYTHONDONTWRITEBYTECODE
 export DAGSTER_HOME ?= $(abspath $(or $(CITY311_DATA_DIR),data))/dagster
 
 .PHONY: help demo test check trials faults dev bench clean docs lock

@@ -7,7 +7,15 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks import commands, growth, pages_to_bronze, points_to_cells, slice_replaced
+from benchmarks import (
+    commands,
+    gold_methods,
+    gold_rates,
+    growth,
+    pages_to_bronze,
+    points_to_cells,
+    slice_replaced,
+)
 from benchmarks.measuring import THREADS, Effort, say
 from benchmarks.report import FLAT_WITHIN, PAGE, measured
 
@@ -15,6 +23,8 @@ STAGES = {
     "pages": pages_to_bronze.measure,
     "cells": points_to_cells.measure,
     "slice": slice_replaced.measure,
+    "gold": gold_rates.measure,
+    "methods": gold_methods.measure,
     "growth": growth.measure,
     "load": commands.code_location,
     "month": commands.sample_month,

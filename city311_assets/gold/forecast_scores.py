@@ -1,7 +1,7 @@
 """Gold forecast scores: how the forecasts of seven days fared, on the day that is known.
 
 A slice scores the forecasts issued so long before its day that everything they were about had been
-told by then. Every method is scored beside the one served; the rows say which that was.
+told by then. Both baselines are scored beside the method served; the rows say which that was.
 """
 
 from datetime import date, timedelta
@@ -35,7 +35,7 @@ def score_rows(feed: Feed, histories: Histories, day: date) -> pl.DataFrame:
     for resolution, history in histories.known_at(known_until):
         if origin - timedelta(days=lag) < history.first:
             continue
-        scores = scoreboard(history, origin, lag)
+        scores = scoreboard(history, origin, lag, has_every_method=False)
         is_city = pl.col("level") == "city"
         if resolution != RESOLUTIONS[0]:
             # The city's scores are the same at every resolution.

@@ -5,12 +5,13 @@ resolution and category.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
 import polars as pl
 
 from city311_assets.gold.methods.arrays import Cells, Floats
-from city311_assets.gold.methods.counts import COUNTED, with_all
+from city311_assets.gold.methods.counts import ALL, COUNTED, coded
 from city311_assets.gold.methods.grid import Grid
 from city311_assets.gold.methods.rates import (
     beta_priors,
@@ -44,20 +45,25 @@ def cell_rates(counts: pl.DataFrame, grid: Grid, by: str) -> pl.DataFrame:
     ValueError
         A counted cell lies outside the study area.
     """
-    counted = with_all(counts, by, "cell")
-    groups = counted.select(by, "category").unique().sort(by, "category").with_row_index("group")
-    own = counted.join(groups, on=[by, "category"])
-    place = grid.index_of(own["cell"].to_numpy())
+    place = grid.index_of(counts["cell"].to_numpy().astype(np.uint64))
     if (place < 0).any():
-        outside = own.filter(pl.Series(place < 0))["cell"].unique().sort().head(5).to_list()
+        outside = counts.filter(pl.Series(place < 0))["cell"].unique().sort().head(5).to_list()
         raise ValueError(f"cells outside the study area: {outside}; materialize gold.cells first")
-    group = own["group"].to_numpy()
-    dense = np.zeros((len(COUNTED), grid.cells.size, groups.height))
-    dense[:, place, group] = own.select(COUNTED).to_numpy().T
+    slices, slice_of = coded(counts[by])
+    categories, category_of = coded(counts["category"])
+    # The last category is `all`.
+    shape = grid.cells.size, len(slices), len(categories) + 1
+    at = np.ravel_multi_index((place, slice_of, category_of), shape) if len(place) else place
+    dense = np.stack(
+        [np.bincount(at, counts[name], np.prod(shape)).reshape(shape) for name in COUNTED]
+    )
+    dense[..., -1] = dense.sum(axis=-1)
+    groups = len(slices) * (len(categories) + 1)
+    dense = dense.reshape(len(COUNTED), grid.cells.size, groups)
     pooled = np.stack([grid.sums(values) for values in dense])
     at, of = np.nonzero(pooled[0])
     _, n, k = (values[at, of] for values in dense)
-    priors = beta_priors(k, n, of, groups.height)
+    priors = beta_priors(k, n, of, groups)
     mean, strength = priors.mean[of], priors.strength[of]
     low, high = wilson(k, n)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -79,15 +85,25 @@ def cell_rates(counts: pl.DataFrame, grid: Grid, by: str) -> pl.DataFrame:
         "rate_pooled": _known(shrunk(pooled[2][at, of], pooled[1][at, of], mean, strength)),
         "is_low_confidence": is_low_confidence(low, high),
     }
-    named = groups[of].select(by, "category")
-    return pl.DataFrame(
-        {by: named[by], "cell": grid.cells[at], "category": named["category"]}
-    ).hstack(pl.DataFrame(columns))
+    names = pl.concat([categories, pl.Series([ALL])]) if len(categories) else pl.Series([ALL])
+    named = {
+        by: slices.gather(of // len(names)),
+        "cell": grid.cells[at],
+        "category": names.gather(of % len(names)),
+    }
+    return pl.DataFrame(named).hstack(pl.DataFrame(columns))
 
 
 def _known(values: Floats) -> pl.Series:
     """Return numbers with null where there is none; an infinite one is none either."""
     return pl.Series(np.where(np.isfinite(values), values, np.nan)).fill_nan(None)
+
+
+# Months of a range have the same study area, and so have the feeds of a city.
+@lru_cache(maxsize=12)
+def grid_of(cells: bytes) -> Grid:
+    """Return the grid of sorted cells, given as the bytes of their array."""
+    return Grid.of(np.frombuffer(cells, np.uint64))
 
 
 def rates_of_resolutions(counts: pl.DataFrame, areas: Mapping[int, Cells], by: str) -> pl.DataFrame:
@@ -98,7 +114,7 @@ def rates_of_resolutions(counts: pl.DataFrame, areas: Mapping[int, Cells], by: s
     rates = [
         cell_rates(
             counts.filter(pl.col("resolution") == resolution).drop("resolution"),
-            Grid.of(cells),
+            grid_of(cells.tobytes()),
             by,
         ).with_columns(pl.lit(resolution, pl.UInt8).alias("resolution"))
         for resolution, cells in areas.items()

@@ -4,12 +4,13 @@ Coarser cells are the parents of the finest, so that every resolution adds up to
 What belongs here: counting. What does not: rates of the counts (`rates`, `cell_rates`).
 """
 
-from collections.abc import Sequence
 from datetime import timedelta
 
+import numpy as np
 import polars as pl
 
 from city311_assets.feeds.feed import Outcome
+from city311_assets.gold.methods.arrays import Ints
 from city311_assets.silver.cells import RESOLUTION, parents_of
 
 RESOLUTIONS = range(6, RESOLUTION + 1)
@@ -48,36 +49,66 @@ def cell_counts(records: pl.DataFrame, by: str = "day") -> pl.DataFrame:
     """Count records with a cell, by `by`, resolution (6 to 10), cell and category.
 
     Takes rows with `by, cell, category, is_eligible, is_success`; returns `by, resolution, cell,
-    category, records, eligible, successes`, only what is not zero.
+    category, records, eligible, successes`, only what is not zero, in the order of resolution (the
+    finest first), `by`, cell and category.
     """
-    finest = (
-        records.drop_nulls("cell")
-        .group_by(by, "cell", "category")
-        .agg(
-            pl.len().cast(pl.Int64).alias("records"),
-            pl.col("is_eligible").sum().cast(pl.Int64).alias("eligible"),
-            pl.col("is_success").sum().cast(pl.Int64).alias("successes"),
-        )
+    placed = records.drop_nulls("cell")
+    return rolled_up(
+        placed.select(
+            by,
+            "cell",
+            "category",
+            pl.lit(1, pl.Int64).alias("records"),
+            pl.col("is_eligible").cast(pl.Int64).alias("eligible"),
+            pl.col("is_success").cast(pl.Int64).alias("successes"),
+        ),
+        by,
     )
-    return rolled_up(finest, by)
 
 
-def rolled_up(
-    finest: pl.DataFrame, by: str, resolutions: Sequence[int] = RESOLUTIONS
-) -> pl.DataFrame:
-    """Add the coarser resolutions to counts of resolution 10, each from the one below it."""
-    levels, finer = [], finest
+def rolled_up(finest: pl.DataFrame, by: str) -> pl.DataFrame:
+    """Add up counts of resolution 10, in any order and repeated, at every resolution.
+
+    Each resolution is made of the one below it. Keys are whole numbers, sorted: grouping by dates
+    and texts takes four times as long.
+    """
+    slices, slice_of = coded(finest[by])
+    categories, category_of = coded(finest["category"])
+    cells, place = np.unique(finest["cell"].to_numpy().astype(np.uint64), return_inverse=True)
+    counted = finest.select(COUNTED).to_numpy().astype(np.int64)
+    levels = []
     for resolution in reversed(RESOLUTIONS):
         if resolution < RESOLUTION:
-            finer = (
-                finer.with_columns(parents_of(pl.col("cell"), resolution))
-                .group_by(by, "cell", "category")
-                .agg(pl.col(COUNTED).sum())
-            )
-        if resolution in resolutions:
-            levels.append(finer.with_columns(pl.lit(resolution, pl.UInt8).alias("resolution")))
-    order = [by, "resolution", "cell", "category"]
-    return pl.concat(levels).select(*order, *COUNTED).sort(order)
+            above = pl.DataFrame({"cell": cells}).select(parents_of(pl.col("cell"), resolution))
+            cells, coarser = np.unique(above["cell"].to_numpy(), return_inverse=True)
+            place = coarser[place]
+        key = (slice_of * max(cells.size, 1) + place) * max(len(categories), 1) + category_of
+        order = np.argsort(key, kind="stable")
+        key = key[order]
+        starts = np.flatnonzero(np.diff(key, prepend=-1))
+        counted = np.add.reduceat(counted[order], starts) if starts.size else counted[:0]
+        first = order[starts]
+        slice_of, place, category_of = slice_of[first], place[first], category_of[first]
+        levels.append(
+            pl.DataFrame(
+                {
+                    by: slices.gather(slice_of),
+                    "resolution": pl.Series([resolution], dtype=pl.UInt8).new_from_index(
+                        0, starts.size
+                    ),
+                    "cell": cells[place],
+                    "category": categories.gather(category_of),
+                }
+            ).hstack(pl.DataFrame(counted, schema=[(name, pl.Int64) for name in COUNTED]))
+        )
+    return pl.concat(levels)
+
+
+def coded(values: pl.Series) -> tuple[pl.Series, Ints]:
+    """Return the distinct values in order, and which of them each value is."""
+    distinct = values.unique().sort()
+    codes = distinct.search_sorted(values) if len(values) else pl.Series([], dtype=pl.Int64)
+    return distinct, codes.to_numpy().astype(np.int64)
 
 
 def with_all(counts: pl.DataFrame, *by: str) -> pl.DataFrame:

@@ -695,7 +695,7 @@ def joint_draws(means: Floats, linear: float, quadratic: float, draws: int, seed
     rate = np.full(draws, total)
     if quadratic > 0:
         rate *= rng.gamma(1 / quadratic, quadratic, draws)
-    shares = np.tile(means / total, (draws, 1))
+    shares = np.tile(_normalized(means), (draws, 1))
     if linear > 0:
         concentration = max(total * (1 + quadratic) / linear - 1, LEAST_CONCENTRATION)
         parts = concentration * shares

@@ -38,9 +38,12 @@ JEFFREYS = 0.5
 RESIDUAL_BOUND = 2.0
 # Each step leaves about a quarter of the error.
 SCALE_STEPS, SCALE_TOLERANCE = 20, 1e-3
-# Of earlier months only the class is shown, and these are `none`: while the standard deviation is
-# less than half of the mean, an excess of fewer standard deviations has p above 0.1.
+# Of earlier months only the class is used, and these are `none`: an excess of fewer standard
+# deviations has p above 0.1, unless the distribution is as skewed as an exponential one, or the
+# standard deviation of a count more than half of its mean.
 UNREMARKABLE_Z = 1.25
+UNREMARKABLE_SKEWNESS = 2.0
+UNREMARKABLE_SPREAD = 0.5
 # What the mean of the squares of standard normal residuals so bounded is.
 BOUNDED_SQUARE = float(
     special.gammainc(1.5, RESIDUAL_BOUND**2 / 2)
@@ -48,8 +51,10 @@ BOUNDED_SQUARE = float(
 )
 CLASS_LEVELS = {99: 0.01, 95: 0.05, 90: 0.10}
 
+ALL = "all"
 SPARSE = "sparse"
 SHORT_HISTORY = "short history"
+NO_CONTRAST = "no contrast"
 SCHEMA = {
     "null_model": pl.String,
     "category": pl.String,
@@ -74,6 +79,14 @@ SCHEMA = {
 
 
 @dataclass(frozen=True)
+class Expected:
+    """Mean and variance of Poisson counts of which the same places' earlier counts are known."""
+
+    mean: Floats
+    variance: Floats
+
+
+@dataclass(frozen=True)
 class Scatter:
     """How much more the counts of rings scatter than Poisson's.
 
@@ -89,13 +102,9 @@ class Scatter:
     factor: float = 1.0
     unevenness: float = 0.0
 
-    def variance(self, expected: Floats, ratio: float) -> Floats:
-        """Return the variance of counts whose expectation is `ratio` times a count of before.
-
-        Given the count of before, a Poisson count is negative binomial: E + E² / (B + 1/2), which
-        is E (1 + ratio).
-        """
-        return self.factor * expected * (1 + ratio) + self.unevenness * expected**2
+    def variance(self, expected: Expected) -> Floats:
+        """Return the variance of counts of which `expected` is known."""
+        return self.factor * expected.variance + self.unevenness * expected.mean**2
 
 
 @dataclass(frozen=True)
@@ -132,7 +141,8 @@ def hot_spots(counts: pl.DataFrame, covered: pl.DataFrame, grid: Grid, month: da
         Columns as in `SCHEMA`, by null model, category and cell. `expected` is of the cell, `z`,
         `p`, `q` and `class` of its ring. A row has no `p` and `q` if its `reason` is `sparse` (the
         ring is expected to hold fewer than 5) or `short history` (of the model `baseline`: fewer
-        than 28 days, or no records, to compare with).
+        than 28 days, or no records, to compare with), or `no contrast` (of the model `uniform`: the
+        ring is the whole grid, or all cells are equal).
 
     Raises
     ------
@@ -141,13 +151,14 @@ def hot_spots(counts: pl.DataFrame, covered: pl.DataFrame, grid: Grid, month: da
 
     Notes
     -----
-    `baseline`: of N records in the city this month and M in the twelve months before, of which the
-    ring held B, it is expected to hold E = N (B + 1/2) / M, with the variance of
-    `Scatter.variance`. `z` is the standardized excess, `p` twice the smaller mid-p of a negative
-    binomial count: the normal tail fires by chance in thin rings. `uniform`: `z` is Gi*, `p` that
-    of its skewed permutation distribution. `q` is Benjamini and Hochberg's, over the rings tested
-    in the category and month; what is found in a category is false in a share of at most `q`.
-    Moran's I is of the cells' records for `uniform`, of their standardized excess for `baseline`.
+    `baseline`: a ring is expected to keep the share it had of the city's records (see
+    `expected_from`), `all` category by category: a city where more of the records are of snow has
+    no hot spots where it always snowed. `z` is the standardized excess, `p` twice the smaller mid-p
+    of a negative binomial count with the variance of `Scatter.variance`: the normal tail fires by
+    chance in thin rings. `uniform`: `z` is Gi*, `p` that of its skewed permutation distribution.
+    `q` is Benjamini and Hochberg's, over the rings tested in the category and month, for hot and
+    cold rings apart: of those found hot in a category, a share of about `q` is false. Moran's I is
+    of the cells' records for `uniform`, of their standardized excess for `baseline`.
     """
     months = [_back(month, back) for back in reversed(range(LOOK_BACK_MONTHS))]
     known = dict(covered.filter(pl.col("days") > 0).select("month", "days").iter_rows())
@@ -170,14 +181,53 @@ def hot_spots(counts: pl.DataFrame, covered: pl.DataFrame, grid: Grid, month: da
         cells,
     )
     np.add.at(values, place, counts["records"].to_numpy())
-    found = [
-        rows.with_columns(category=pl.lit(category))
-        for category, x in zip(categories, values, strict=True)
-        for rows in _of_category(x.T, days, grid)
-    ]
+    values = values.transpose(0, 2, 1)
+    rings = np.stack([grid.sums(x) for x in values]) if categories.len() else values
+    is_all = (categories == ALL).to_numpy()
+    found = []
+    for index, category in enumerate(categories):
+        own, near = values[[index]], rings[[index]]
+        if category == ALL:
+            own, near = _parted(own, values[~is_all]), _parted(near, rings[~is_all])
+        short = pl.Series(months).filter(pl.Series((own.min(axis=(0, 1)) < 0).tolist()))
+        _refuse(short, f"months in which {ALL!r} holds fewer records than the categories together")
+        found += [
+            rows.with_columns(category=pl.lit(category))
+            for rows in _of_category(own, near, days, grid)
+        ]
     columns = [pl.col(name).cast(kind) for name, kind in SCHEMA.items()]
     every = [frame.select(columns) for frame in found]
     return pl.concat([pl.DataFrame(schema=SCHEMA), *every]).sort("null_model", "category", "cell")
+
+
+def _parted(whole: Floats, parts: Floats) -> Floats:
+    """Return the parts of a whole, and what is in none of them as one more."""
+    return np.concatenate([parts, whole - parts.sum(axis=0, keepdims=True)])
+
+
+def expected_from(before: Floats, known: Floats, now: Floats, prior: float = JEFFREYS) -> Expected:
+    """Return what places hold if each keeps its share of the city's records, category by category.
+
+    A count B of M gives N (B + 1/2) / M, Jeffreys's mean. Given B, a Poisson count is negative
+    binomial: its variance is the mean times (1 + N / M). Where there are several categories, the
+    half is of all, and records of one that had none before are expected where all others were.
+
+    Parameters
+    ----------
+    before
+        Shape (categories, n): records of each place.
+    known, now
+        Shape (categories,): the city's records before, of which some there must be, and now.
+    prior
+        Records a place is taken to have had more than were counted.
+    """
+    share = np.divide(now, known, out=np.zeros(now.shape), where=known > 0)
+    unknown = now[known == 0].sum() / known.sum()
+    ratio = now.sum() / known.sum()
+    whole = before.sum(axis=0)
+    mean = share @ before + unknown * whole + ratio * prior
+    squared = share**2 @ before + unknown**2 * whole + ratio**2 * prior
+    return Expected(mean, mean + squared)
 
 
 def scatter(rings: Floats, totals: Floats) -> Scatter:
@@ -191,23 +241,25 @@ def scatter(rings: Floats, totals: Floats) -> Scatter:
     Parameters
     ----------
     rings
-        Shape (n, months): records of each ring.
+        Shape (categories, n, months): records of each ring.
     totals
-        Shape (months,): records of the city.
+        Shape (categories, months): records of the city.
     """
-    rings, totals = rings[:, totals > 0], totals[totals > 0]
-    if totals.size < 2:
+    known = np.flatnonzero(totals.sum(axis=0))
+    if known.size < 2:
         return Scatter()
-    ratio = totals / (totals.sum() - totals)
-    whole = rings.sum(axis=1, keepdims=True)
-    is_dense = (whole[:, 0] + JEFFREYS) * ratio.max() >= FEWEST_EXPECTED
-    rings, whole = rings[is_dense], whole[is_dense]
-    expected = (whole - rings + JEFFREYS) * ratio
-    asked = expected >= FEWEST_EXPECTED
-    if not asked.any():
+    all_rings, all_totals = rings.sum(axis=2), totals.sum(axis=1)
+    growths, squares = [], []
+    for month in known:
+        now = totals[:, month]
+        others = expected_from(all_rings - rings[:, :, month], all_totals - now, now)
+        excess = rings[:, :, month].sum(axis=0) - others.mean
+        is_dense = others.mean >= FEWEST_EXPECTED
+        growths.append((others.mean**2 / others.variance)[is_dense])
+        squares.append((excess**2 / others.variance)[is_dense])
+    growth, square = np.concatenate(growths), np.concatenate(squares)
+    if growth.size == 0:
         return Scatter()
-    growth = (expected / (1 + ratio))[asked]
-    square = ((rings - expected) ** 2 / (expected * (1 + ratio)))[asked]
     found = Scatter()
     for _ in range(SCALE_STEPS):
         usual = found.factor + found.unevenness * growth
@@ -234,12 +286,15 @@ def _fitted(growth: Floats, square: Floats, weight: Floats) -> Scatter:
     return Scatter(1.0, max(float(through_one), 0.0))
 
 
-def _of_category(x: Floats, days: Ints, grid: Grid) -> list[pl.DataFrame]:
-    """Return one category's rows under both null models, from its counts (n, 24 months)."""
-    rings = grid.sums(x)
-    baseline, uniform = _baseline(x, rings, days), _uniform(x, grid)
+def _of_category(x: Floats, rings: Floats, days: Ints, grid: Grid) -> list[pl.DataFrame]:
+    """Return one category's rows under both null models, from its counts.
+
+    `x` is of cells and `rings` of their rings, both (parts, n, 24 months): the parts of `all`, or
+    the category alone.
+    """
+    baseline, uniform = _baseline(x, rings, days), _uniform(x.sum(axis=0), grid)
     expected = baseline.expected[:, -1]
-    now, rings_now = x[:, -1], rings[:, -1]
+    now, rings_now = x[:, :, -1].sum(axis=0), rings[:, :, -1].sum(axis=0)
     excess = (now - expected) / np.sqrt(expected + 1)
     own = int(days[-1 - BASELINE_MONTHS : -1].sum())
     return [
@@ -259,46 +314,48 @@ def _uniform(x: Floats, grid: Grid) -> _Tested:
     expected = np.broadcast_to(x.mean(axis=0), x.shape)
     ring_expected = grid.sums(expected)
     z, skewness = gi_star(x, grid.disk), ring_skewness(x, grid.disk)
-    asked = (ring_expected >= FEWEST_EXPECTED) & np.isfinite(z)
-    p = np.full(z.shape, np.nan)
+    p = np.where((ring_expected >= FEWEST_EXPECTED) & np.isfinite(z), 1.0, np.nan)
+    is_plain = (np.abs(z) < UNREMARKABLE_Z) & (np.abs(skewness) < UNREMARKABLE_SKEWNESS)
+    is_plain[:, -1] = False
+    asked = np.isfinite(p) & ~is_plain
     p[asked] = skewed_two_sided(z[asked], skewness[asked])
     return _Tested(expected, ring_expected, z, p)
 
 
 def _baseline(x: Floats, rings: Floats, days: Ints) -> _Tested:
     """Test against the twelve months before each month."""
-    totals = x.sum(axis=0)
+    totals = x.sum(axis=1)
+    city = totals.sum(axis=0)
     windows = np.lib.stride_tricks.sliding_window_view
-    whole = windows(totals, BASELINE_MONTHS)[:-1].sum(axis=1)
     is_long = windows(days, BASELINE_MONTHS)[:-1].sum(axis=1) >= SHORTEST_BASELINE_DAYS
-    has_baseline = is_long & (whole > 0)
-    can_emerge = (has_baseline & (totals[BASELINE_MONTHS:] > 0)).all()
+    has_baseline = is_long & (windows(city, BASELINE_MONTHS)[:-1].sum(axis=1) > 0)
+    can_emerge = (has_baseline & (city[BASELINE_MONTHS:] > 0)).all()
     tested = range(0 if can_emerge else EMERGING_MONTHS - 1, EMERGING_MONTHS)
-    expected, ring_expected, z, p = np.full((4, x.shape[0], len(tested)), np.nan)
+    expected, ring_expected, z, p = np.full((4, x.shape[1], len(tested)), np.nan)
     for place, start in enumerate(tested):
         if not has_baseline[start]:
             continue
-        now = start + BASELINE_MONTHS
-        before = slice(start, now)
-        ratio = totals[now] / whole[start]
-        mean = (rings[:, before].sum(axis=1) + JEFFREYS) * ratio
-        expected[:, place] = x[:, before].sum(axis=1) * ratio
-        ring_expected[:, place] = mean
-        if ratio == 0:
+        month = start + BASELINE_MONTHS
+        before = slice(start, month)
+        known, now = totals[:, before].sum(axis=1), totals[:, month]
+        own = expected_from(rings[:, :, before].sum(axis=2), known, now)
+        of_cells = expected_from(x[:, :, before].sum(axis=2), known, now, prior=0)
+        expected[:, place], ring_expected[:, place] = of_cells.mean, own.mean
+        if city[month] == 0:
             continue
         # A baseline of one month has none to compare it with but the tested one.
-        is_lone = np.count_nonzero(totals[before]) == 1
-        compared = slice(start, now + 1 if is_lone else now)
-        variance = scatter(rings[:, compared], totals[compared]).variance(mean, ratio)
-        z[:, place] = (rings[:, now] - mean) / np.sqrt(variance)
-        is_dense = mean >= FEWEST_EXPECTED
+        is_lone = np.count_nonzero(city[before]) == 1
+        compared = slice(start, month + 1 if is_lone else month)
+        variance = scatter(rings[:, :, compared], totals[:, compared]).variance(own)
+        held = rings[:, :, month].sum(axis=0)
+        z[:, place] = (held - own.mean) / np.sqrt(variance)
+        is_dense = own.mean >= FEWEST_EXPECTED
         p[is_dense, place] = 1.0
-        is_plain = (np.abs(z[:, place]) < UNREMARKABLE_Z) & (variance < mean**2 / 4)
+        is_even = variance < (UNREMARKABLE_SPREAD * own.mean) ** 2
+        is_plain = (np.abs(z[:, place]) < UNREMARKABLE_Z) & is_even
         is_earlier = start < EMERGING_MONTHS - 1
         asked = is_dense & ~(is_plain & is_earlier)
-        p[asked, place] = negative_binomial.two_sided(
-            rings[asked, now], mean[asked], variance[asked]
-        )
+        p[asked, place] = negative_binomial.two_sided(held[asked], own.mean[asked], variance[asked])
     return _Tested(expected, ring_expected, z, p)
 
 
@@ -306,11 +363,12 @@ def _rows(
     tested: _Tested, now: Floats, rings_now: Floats, moran_of: Floats, grid: Grid
 ) -> pl.DataFrame:
     """Return the last month's rows of one category and null model."""
-    q = np.stack([_adjusted(p) for p in tested.p.T], axis=1)
-    z, last = tested.z, q[:, -1]
+    months = zip(tested.p.T, tested.z.T, strict=True)
+    q = np.stack([_adjusted(p, z) for p, z in months], axis=1)
+    last = q[:, -1]
     ring_expected = tested.ring_expected[:, -1]
     shown = np.flatnonzero((rings_now > 0) | (ring_expected >= FEWEST_EXPECTED))
-    shown_z = z[shown]
+    shown_z = tested.z[shown]
     trend_z, trend_p = np.full((2, shown.size), np.nan)
     became = np.full(shown.size, None, object)
     whole = np.isfinite(shown_z).all(axis=1) & (shown_z.shape[1] == EMERGING_MONTHS)
@@ -321,6 +379,7 @@ def _rows(
         (is_found & (shown_z > 0))[whole], (is_found & (shown_z < 0))[whole], trend.z, trend.p
     )
     reason = np.full(ring_expected.shape, None, object)
+    reason[np.isnan(tested.p[:, -1])] = NO_CONTRAST
     reason[ring_expected < FEWEST_EXPECTED] = SPARSE
     reason[np.isnan(ring_expected)] = SHORT_HISTORY
     columns: dict[str, np.ndarray] = {
@@ -359,12 +418,18 @@ def _rows(
     ).with_columns(cs.float().fill_nan(None))
 
 
-def _adjusted(p: Floats) -> Floats:
-    """Return Benjamini and Hochberg's q of the p that are there."""
+def _adjusted(p: Floats, z: Floats) -> Floats:
+    """Return Benjamini and Hochberg's q of the p that are there, by the side of z.
+
+    Both sides are of all tests. With the sides in one, many true cold rings would pay for false hot
+    ones: of what is found a share of q may be false, and all of it on the side where nothing is.
+    """
     q = np.full(p.shape, np.nan)
-    is_there = np.isfinite(p)
-    if is_there.any():
-        q[is_there] = stats.false_discovery_control(p[is_there])
+    tested = np.flatnonzero(np.isfinite(p))
+    for is_on_side in (z[tested] > 0, z[tested] <= 0):
+        if is_on_side.any():
+            found = stats.false_discovery_control(np.where(is_on_side, p[tested], 1.0))
+            q[tested[is_on_side]] = found[is_on_side]
     return q
 
 

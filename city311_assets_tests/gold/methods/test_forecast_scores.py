@@ -245,3 +245,16 @@ def test_scores_of_cells_are_the_same_in_any_order():
     )
     shuffled = pit_distance(count[order], mean[order], 1.5 * mean[order])
     assert pit_distance(count, mean, 1.5 * mean) == pytest.approx(shuffled)
+
+
+def test_the_short_board_is_the_served_and_the_baselines_of_the_long_one():
+    history = past()
+    origin = history.last - dt.timedelta(days=7)
+    every = scoreboard(history, origin, 0)
+    few = scoreboard(history, origin, 0, has_every_method=False)
+    kept = every.filter(
+        pl.col("is_served") | pl.col("method").is_in(["trailing", "seasonal_naive"])
+    )
+    order = ["level", "category", "method"]
+    assert few.sort(order).equals(kept.sort(order))
+    assert few.height < every.height

@@ -300,8 +300,8 @@ def test_the_joint_law_adds_up_and_has_the_stored_margins(total, linear, quadrat
     for law, counts in ((city, whole[:, None]), ((means, variances), drawn)):
         for share in (0.1, 0.5, 0.9):
             stored = negative_binomial.quantile(share, *law)
-            assert ((counts < stored).mean(axis=0) <= share + 0.03).all()
-            assert ((counts <= stored).mean(axis=0) >= share - 0.03).all()
+            assert ((counts < stored).mean(axis=0) <= share + 0.05).all()
+            assert ((counts <= stored).mean(axis=0) >= share - 0.05).all()
 
 
 def test_laws_of_cells_and_city_are_margins_of_one():

@@ -15,11 +15,15 @@ from polars.testing import assert_frame_equal
 from scipy import sparse, stats
 
 from city311_assets.gold.methods import negative_binomial
+from city311_assets.gold.methods.gi_star import skewed_two_sided
 from city311_assets.gold.methods.grid import Grid
 from city311_assets.gold.methods.hot_spots import (
     CLASS_LEVELS,
     SCHEMA,
+    UNREMARKABLE_SKEWNESS,
+    UNREMARKABLE_SPREAD,
     UNREMARKABLE_Z,
+    Scatter,
     hot_spots,
     scatter,
 )
@@ -57,6 +61,10 @@ def frame(values: Mapping[str, np.ndarray], grid: Grid = CITY) -> pl.DataFrame:
             )
         )
     return pl.concat(parts)
+
+
+def with_all(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return values | {"all": np.sum(list(values.values()), axis=0)}
 
 
 def drawn(mean: float | np.ndarray, seed: int, months: int = 24) -> np.ndarray:
@@ -123,12 +131,16 @@ def test_a_month_with_twice_as_many_records_everywhere_is_no_hot_spot():
     assert not rows["class"].is_in(FOUND).any()
 
 
-def test_rows_do_not_hang_on_the_order_of_counts_or_on_other_categories():
-    values = {"all": drawn(uneven(6), 6), "noise": drawn(2.0, 7)}
-    counts = frame(values)
+def test_rows_do_not_hang_on_the_order_of_counts():
+    counts = frame(with_all({"theft": drawn(uneven(6), 6), "noise": drawn(2.0, 7)}))
     rows = hot_spots(counts, COVERED, CITY, MONTH)
     shuffled = hot_spots(counts.sample(fraction=1, shuffle=True, seed=8), COVERED, CITY, MONTH)
     assert_frame_equal(shuffled, rows, check_exact=True)
+
+
+def test_a_category_does_not_hang_on_the_others():
+    values = {"noise": drawn(2.0, 7), "trees": drawn(uneven(8), 8)}
+    rows = hot_spots(frame(values), COVERED, CITY, MONTH)
     alone = hot_spots(frame({"noise": values["noise"]}), COVERED, CITY, MONTH)
     assert_frame_equal(alone, rows.filter(pl.col("category") == "noise"), check_exact=True)
 
@@ -167,6 +179,38 @@ def test_the_baseline_null_is_a_predictive_negative_binomial():
     assert row["baseline_days"] == 360
 
 
+def test_all_is_expected_category_by_category():
+    # Snow is half of the records this month and was a tenth, and it lies in the north alone.
+    north = CITY.cells > np.median(CITY.cells)
+    snow, theft = drawn(np.where(north, 4.0, 0.0), 27), drawn(10.0, 28)
+    snow[:, -1] = drawn(np.where(north, 20.0, 0.0), 29, months=1)[:, 0]
+    rows = hot_spots(frame(with_all({"snow": snow, "theft": theft})), COVERED, CITY, MONTH)
+    every = of(rows, "baseline").filter(pl.col("category") == "all")
+    assert not every["class"].is_in(FOUND).any()
+    assert every["expected"].sum() == pytest.approx(every["records"].sum())
+    # The same records without their categories are a hot north.
+    alone = of(hot_spots(frame({"all": snow + theft}), COVERED, CITY, MONTH), "baseline")
+    assert alone["class"].is_in(HOT).sum() > 50
+    rings = [CITY.sums(x) for x in (snow, theft)]
+    ratios = [x[:, -1].sum() / x[:, 11:23].sum() for x in (snow, theft)]
+    ratio = (snow + theft)[:, -1].sum() / (snow + theft)[:, 11:23].sum()
+    parts = [share * ring[:, 11:23].sum(axis=1) for share, ring in zip(ratios, rings, strict=True)]
+    np.testing.assert_allclose(every["ring_expected"], sum(parts) + ratio / 2)
+
+
+def test_all_without_categories_is_one_of_them():
+    x = drawn(uneven(30), 30)
+    rows = hot_spots(frame({"all": x}), COVERED, CITY, MONTH).drop("category")
+    named = hot_spots(frame({"theft": x}), COVERED, CITY, MONTH).drop("category")
+    assert_frame_equal(rows, named)
+
+
+def test_an_all_that_holds_fewer_than_its_categories_is_refused():
+    counts = frame({"all": drawn(3.0, 31), "theft": drawn(3.0, 32)})
+    with pytest.raises(ValueError, match=r"'all' holds fewer records.*2024-10-01"):
+        hot_spots(counts, COVERED, CITY, MONTH)
+
+
 def test_the_expected_records_of_all_cells_add_up_to_the_citys():
     values = drawn(uneven(11), 11)
     rows = hot_spots(frame({"all": values}), COVERED, CITY, MONTH)
@@ -176,16 +220,32 @@ def test_the_expected_records_of_all_cells_add_up_to_the_citys():
         assert chosen["expected"].sum() == pytest.approx(values[:, -1].sum())
 
 
-def test_q_is_benjamini_and_hochbergs_within_null_and_category():
-    values = {"all": drawn(uneven(12), 12), "noise": drawn(uneven(13) / 9, 13)}
-    values["all"][ring_of(PLACE), -1] *= 2
-    rows = hot_spots(frame(values), COVERED, CITY, MONTH)
+def test_q_is_benjamini_and_hochbergs_within_null_and_category_and_side():
+    values = {"theft": drawn(uneven(12), 12), "noise": drawn(uneven(13) / 9, 13)}
+    values["theft"][ring_of(PLACE), -1] *= 2
+    rows = hot_spots(frame(with_all(values)), COVERED, CITY, MONTH)
     families = rows.filter(pl.col("p").is_not_null()).partition_by("null_model", "category")
-    assert len(families) == 4
+    assert len(families) == 6
     for family in families:
-        expected = stats.false_discovery_control(family["p"].to_numpy())
-        np.testing.assert_allclose(family["q"], expected)
-        assert family.sort("p")["q"].is_sorted()
+        for is_on_side in ((family["z"] > 0).to_numpy(), (family["z"] <= 0).to_numpy()):
+            p = np.where(is_on_side, family["p"], 1.0)
+            expected = stats.false_discovery_control(p)
+            np.testing.assert_allclose(family["q"].to_numpy()[is_on_side], expected[is_on_side])
+            assert family.filter(pl.Series(is_on_side)).sort("p")["q"].is_sorted()
+        assert (family["q"] >= family["p"]).all()
+
+
+def test_true_cold_rings_do_not_pay_for_false_hot_ones():
+    # A thin quarter that lost half of its few records; the city hardly has fewer for it.
+    cold = np.isin(CITY.cells, np.array(h3.grid_disk(h3.grid_ring(CENTRE, 6)[0], 3), np.uint64))
+    values = {}
+    for seed in range(40):
+        x = drawn(np.where(cold, 10.0, 5 * uneven(seed)), 40 + seed)
+        x[cold, -1] = x[cold, -1] // 2
+        values[str(seed)] = x
+    rows = of(hot_spots(frame(values), COVERED, CITY, MONTH), "baseline")
+    assert rows.filter(pl.col("class") == "cold_99")["category"].n_unique() == 40
+    assert rows.filter(pl.col("class").is_in(HOT))["category"].n_unique() <= 3
 
 
 def test_cells_that_are_not_tested_cost_the_others_nothing():
@@ -243,11 +303,16 @@ def test_a_baseline_of_fewer_than_28_days_is_too_short(days: int, is_short: bool
 
 
 def test_a_category_that_is_new_to_the_city_has_a_short_history():
-    values = {"all": drawn(uneven(16), 16), "drones": drawn(3.0, 17, months=1)}
-    rows = hot_spots(frame(values), COVERED, CITY, MONTH)
+    values = {"theft": drawn(uneven(16), 16), "drones": drawn(3.0, 17)}
+    values["drones"][:, :-1] = 0
+    rows = hot_spots(frame(with_all(values)), COVERED, CITY, MONTH)
     drones = of(rows, "baseline").filter(pl.col("category") == "drones")
     assert drones["reason"].unique().to_list() == ["short history"]
     assert drones["baseline_days"].unique().to_list() == [360]
+    every = of(rows, "baseline").filter(pl.col("category") == "all")
+    assert every["reason"].null_count() == every.height
+    assert not every["class"].is_in(FOUND).any()
+    assert every["expected"].sum() == pytest.approx(every["records"].sum())
 
 
 @pytest.mark.parametrize(("months", "baseline", "uniform"), [(11, 0, 0), (12, 0, 1), (13, 1, 1)])
@@ -280,6 +345,17 @@ def test_a_place_has_become_what_its_last_twelve_months_say():
     assert became(back_again, "uniform") == "oscillating"
 
 
+def test_alike_cells_and_a_ring_that_is_the_whole_city_show_no_contrast():
+    whole = Grid.of(np.array(h3.grid_disk(CENTRE, 1), np.uint64))
+    uneven_seven = np.repeat(np.arange(7, 14)[:, None], 24, axis=1)
+    for grid, x in ((CITY, np.full((CITY.cells.size, 24), 6)), (whole, uneven_seven)):
+        rows = of(hot_spots(frame({"all": x}, grid), COVERED, grid, MONTH), "uniform")
+        assert "no contrast" in rows["reason"].to_list()
+        open_ = rows.filter(pl.col("reason") == "no contrast")
+        assert open_.select("z", "p", "q").null_count().row(0) == (open_.height,) * 3
+        assert (rows["q"].is_null() == rows["reason"].is_not_null()).all()
+
+
 def test_no_records_give_no_rows():
     counts = frame({"all": drawn(0.0, 20)})
     rows = hot_spots(counts, COVERED, CITY, MONTH)
@@ -304,17 +380,22 @@ def test_what_is_not_of_the_grid_or_the_months_is_refused():
         hot_spots(counts, COVERED.tail(1), CITY, MONTH)
 
 
-@given(
-    st.floats(5, 2_000),
-    st.floats(0, 1),
-    st.floats(-UNREMARKABLE_Z, UNREMARKABLE_Z),
-)
+PLAIN = st.floats(-UNREMARKABLE_Z, UNREMARKABLE_Z)
+
+
+@given(st.floats(5, 2_000), st.floats(0, 1), PLAIN)
 def test_a_month_passed_over_as_plain_could_not_have_been_hot_or_cold(
     mean: float, spread: float, z: float
 ):
-    variance = mean + spread * max(mean**2 / 4 - mean, 0)
+    widest = (UNREMARKABLE_SPREAD * mean) ** 2
+    variance = mean + spread * max(widest - mean, 0)
     count = np.trunc(mean + z * variance**0.5)
     assert negative_binomial.two_sided(count, mean, variance) > max(CLASS_LEVELS.values())
+
+
+@given(PLAIN, st.floats(-UNREMARKABLE_SKEWNESS, UNREMARKABLE_SKEWNESS))
+def test_nor_could_one_against_a_uniform_city(z: float, skewness: float):
+    assert skewed_two_sided(z, skewness) > max(CLASS_LEVELS.values())
 
 
 def months_of(variance: float, unevenness: float, seed: int) -> np.ndarray:
@@ -328,12 +409,16 @@ def months_of(variance: float, unevenness: float, seed: int) -> np.ndarray:
     return rng.poisson(mean).astype(float)
 
 
+def scatter_of(rings: np.ndarray) -> Scatter:
+    return scatter(rings[None], rings.sum(axis=0)[None])
+
+
 @pytest.mark.parametrize(
     ("factor", "unevenness"), [(1.0, 0.0), (2.5, 0.0), (1.0, 0.02), (1.8, 0.02)]
 )
 def test_the_scatter_of_counts_is_recovered(factor: float, unevenness: float):
     rings = months_of(factor, unevenness, 23)
-    found = scatter(rings, rings.sum(axis=0))
+    found = scatter_of(rings)
     assert found.factor == pytest.approx(factor, rel=0.08)
     assert found.unevenness == pytest.approx(unevenness, abs=0.003)
 
@@ -341,7 +426,7 @@ def test_the_scatter_of_counts_is_recovered(factor: float, unevenness: float):
 def test_a_few_hot_spots_of_last_year_hardly_widen_the_scatter():
     rings = months_of(1.0, 0.0, 24)
     rings[:15, 6] *= 5
-    found = scatter(rings, rings.sum(axis=0))
+    found = scatter_of(rings)
     assert found.factor < 1.05
     assert found.unevenness < 0.001
 
@@ -350,7 +435,7 @@ def test_scatter_is_poissons_where_nothing_can_be_compared():
     one_month = np.full((40, 1), 90.0)
     thin = np.ones((40, 12))
     for rings in (one_month, thin):
-        found = scatter(rings, rings.sum(axis=0))
+        found = scatter_of(rings)
         assert (found.factor, found.unevenness) == (1.0, 0.0)
 
 
