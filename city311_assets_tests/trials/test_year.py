@@ -43,10 +43,11 @@ def where_it_went(instance: dg.DagsterInstance) -> tuple[dict[str, float], float
                 (str(t) for t in TABLES if step.step_key.startswith(f"{t.layer}__{t.name}__")),
                 step.step_key.split("_")[0],
             )
-            kept = (
-                checks if "__checks" in step.step_key or step.step_key.count("__") > 2 else tables
-            )
-            kept[name] += step.end_time - step.start_time
+            took = step.end_time - step.start_time
+            if step.step_key.count("__") > 2:
+                checks += took
+            else:
+                tables[name] += took
     return tables, checks, whole
 
 
