@@ -292,7 +292,7 @@ HOTSPOTS = Table(
             "reason",
             "VARCHAR",
             "Why it was not tested: `sparse` (the ring is expected to hold fewer than 5 records), "
-            "`short history` (fewer than 28 days, or no records, before the month) or `no contrast` "
+            "`short history` (fewer than 28 days, or no records, before the month), `no contrast` "
             "(the ring is the whole city, or all cells are equal); null if it was.",
         ),
         Column("moran_i", "DOUBLE", "Local Moran's I; null where it cannot be had."),

@@ -15,7 +15,7 @@ from polars.testing import assert_frame_equal
 from scipy import sparse, stats
 
 from city311_assets.gold.methods import negative_binomial
-from city311_assets.gold.methods.gi_star import skewed_two_sided
+from city311_assets.gold.methods.gi_star import ring_skewness, skewed_two_sided
 from city311_assets.gold.methods.grid import Grid
 from city311_assets.gold.methods.hot_spots import (
     CLASS_LEVELS,
@@ -152,6 +152,8 @@ def test_the_uniform_null_is_gi_star_as_esda_has_it():
     now = values[:, -1].astype(float)
     reference = G_Local(now, weights, transform="B", permutations=0, star=True)
     np.testing.assert_allclose(rows["z"], reference.Zs)
+    p = skewed_two_sided(reference.Zs, ring_skewness(now, CITY.disk))
+    np.testing.assert_allclose(rows["p"], p)
     moran = local_moran(now, CITY.disk)
     np.testing.assert_allclose(rows["moran_i"], moran.i)
     assert rows["moran_quadrant"].to_list() == moran.quadrant.tolist()
@@ -300,6 +302,24 @@ def test_a_baseline_of_fewer_than_28_days_is_too_short(days: int, is_short: bool
         assert baseline["class"].unique().to_list() == ["none"]
         nulls = baseline.select("ring_expected", "p", "q", "moran_i", "emerging").null_count()
         assert nulls.row(0) == (baseline.height,) * 5
+
+
+def test_morans_i_of_the_baseline_is_of_the_standardized_excess():
+    rows = hot_spots(frame({"all": drawn(uneven(33), 33)}), COVERED, CITY, MONTH)
+    chosen = of(rows, "baseline").sort("cell")
+    excess = (chosen["records"] - chosen["expected"]) / (chosen["expected"] + 1).sqrt()
+    moran = local_moran(excess, CITY.disk)
+    np.testing.assert_allclose(chosen["moran_i"], moran.i)
+    np.testing.assert_allclose(chosen["moran_p"], moran.p)
+
+
+def test_a_baseline_of_one_month_takes_its_scatter_from_the_tested_one():
+    rng = np.random.default_rng(34)
+    mean = np.repeat(5 * uneven(34)[:, None], 2, axis=1)
+    values = {str(k): rng.negative_binomial(mean / 2, 1 / 3) for k in range(12)}
+    rows = of(hot_spots(frame(values), COVERED.tail(2), CITY, MONTH), "baseline")
+    assert rows["p"].null_count() < rows.height / 2
+    assert rows.filter(pl.col("class").is_in(FOUND))["category"].n_unique() <= 1
 
 
 def test_a_category_that_is_new_to_the_city_has_a_short_history():
