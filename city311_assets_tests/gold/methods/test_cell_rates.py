@@ -49,7 +49,7 @@ def test_pooled_counts_are_those_of_a_loop_over_the_ring(counts: pl.DataFrame, r
 
 def test_pooling_differs_from_not_pooling(counts: pl.DataFrame):
     found = cell_rates(at(counts, 9), grid_of(at(counts, 9)), "day")
-    assert (found["pooled_n"] > found["eligible"]).mean() > 0.5
+    assert (found["pooled_n"] > found["eligible"]).sum() > found.height / 2
     assert ((found["rate_pooled"] - found["rate_eb"]).abs() > 1e-6).any()
 
 
@@ -105,7 +105,7 @@ def test_intervals_and_confidence_are_of_the_slice(counts: pl.DataFrame):
     assert np.allclose(found["rate_low"].to_numpy(), low)
     assert np.allclose(found["rate_high"].to_numpy(), high)
     assert (found["is_low_confidence"].to_numpy() == (high - low > 0.3)).all()
-    assert 0 < found["is_low_confidence"].mean() < 1
+    assert set(found["is_low_confidence"]) == {True, False}
 
 
 def test_rates_do_not_depend_on_the_order_of_counts(counts: pl.DataFrame):
