@@ -273,8 +273,9 @@ HOTSPOTS = Table(
         Column(
             "z",
             "DOUBLE",
-            "Getis-Ord Gi* of the cell and its neighbours, in standard errors of the null model; "
-            "null where it cannot be had.",
+            "Of the cell and its neighbours: under `uniform` Getis-Ord Gi*, under `baseline` what "
+            "they have above their expectation in its standard errors; null where it cannot be "
+            "had.",
         ),
         Column("p", "DOUBLE", "Two-sided probability of as much by chance; null if not tested."),
         Column(
