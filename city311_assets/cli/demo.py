@@ -22,6 +22,12 @@ SLOWEST = """
         and opened_at_utc < observed_until - interval 21 day
     group by neighborhood having count(*) >= 100 order by hours desc, neighborhood limit 3
 """
+HOTTEST = """
+    select feed, label, ring_records, ring_expected, baseline_days from hot_spots
+    where resolution = 8 and category = 'all' and class like 'hot%'
+        and month = (select max(month) from hot_spots)
+    order by z desc, feed, cell limit 3
+"""
 MOST_ADMINISTRATIVE = """
     select feed, avg(is_administrative::int) as share from silver.requests
     group by feed order by share desc limit 1
@@ -49,6 +55,7 @@ def tell(settings: Settings, out: Console) -> None:
             grid.add_row(str(table), f"{rows:,}", table.one_row_per)
         aside = conn.execute("select feed, reason, records from set_aside order by all").fetchall()
         slow = conn.execute(SLOWEST, {"feed": shown.name}).fetchall()
+        hot = conn.execute(HOTTEST).fetchall()
         administrative = conn.execute(MOST_ADMINISTRATIVE).fetchall()
     out.print()
     out.print(grid)
@@ -57,6 +64,13 @@ def tell(settings: Settings, out: Console) -> None:
     if slow:
         said = ", ".join(f"{name} {hours:.0f} h ({share:.0%} open)" for name, hours, share in slow)
         out.print(f"Slowest in {shown.city.title}, requests three weeks old or more: {said}.")
+    if hot:
+        said = "; ".join(
+            f"{label or 'a cell without a name'} ({feed}): {records} records in its ring, "
+            f"{expected:.0f} expected from {days} days before"
+            for feed, label, records, expected, days in hot
+        )
+        out.print(f"Hot this month: {said}.")
     for feed, share in administrative:
         out.print(
             f"{share:.0%} of {FEEDS[feed].title} ask for no work; the view `requests` leaves "
