@@ -40,7 +40,7 @@ YEAR_DAYS = LONGEST_WEEKS * WEEK
 # Origins a week apart on which methods are compared, and the least that allow a comparison.
 GATING_ORIGINS = 8
 LEAST_GATING_ORIGINS = 2
-# By how many standard errors a method must be better to take another's place. On Chicago's crimes
+# By how many standard errors a method must be better to take another's place. On a city's crimes
 # of 2018 the best of 8 origins as such was a 4 % worse choice citywide than the plain count always.
 STANDARD_ERRORS = 1.0
 # Origins a week apart whose errors make the law.
@@ -48,7 +48,7 @@ LAW_ORIGINS = 26
 # A category's own errors count as much as those of all when they are of this many origins.
 POOLED_ORIGINS = 2
 # What is believed beyond Poisson's variance where no error is known yet: a tenth of the city's
-# level, squared; in cells a third of the mean (Chicago's crimes of 2018 had 0.2 to 0.5).
+# level, squared; in cells a third of the mean (a city's crimes had 0.2 to 0.5).
 USUAL_QUADRATIC, USUAL_LINEAR = 0.01, 0.33
 # Of shares in draws: all records lie in one cell, and no one knows in which.
 LEAST_CONCENTRATION = 1e-6
