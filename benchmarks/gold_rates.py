@@ -15,7 +15,7 @@ from benchmarks.measuring import THREADS, Effort, interleaved, metered
 from benchmarks.report import FLAT_WITHIN, Row, flatness, verdict
 from city311_assets.feeds.chicago_311 import CHICAGO
 from city311_assets.gold.methods.cell_rates import rates_of_resolutions
-from city311_assets.gold.methods.counts import COUNTED, RESOLUTIONS, cell_counts
+from city311_assets.gold.methods.counts import RESOLUTIONS, cell_counts, rolled_up
 from city311_assets.gold.methods.grid import Grid, covering, with_parents
 from city311_assets.sample_city.geography import boundaries
 
@@ -50,9 +50,9 @@ def month_of(number: int, records: int, cells: np.ndarray) -> pl.DataFrame:
 
 
 def summed(counts: pl.DataFrame) -> pl.DataFrame:
-    """Return daily counts as the month's."""
-    by = [pl.col("day").dt.truncate("1mo").alias("month"), "resolution", "cell", "category"]
-    return counts.group_by(by).agg(pl.col(COUNTED).sum())
+    """Return daily counts as the month's, at every resolution."""
+    finest = counts.filter(pl.col("resolution") == max(RESOLUTIONS))
+    return rolled_up(finest.with_columns(pl.col("day").dt.truncate("1mo").alias("month")), "month")
 
 
 def ours(months: str) -> None:

@@ -96,7 +96,7 @@ def cell_rates(counts: pl.DataFrame, grid: Grid, by: str) -> pl.DataFrame:
 
 def _known(values: Floats) -> pl.Series:
     """Return numbers with null where there is none; an infinite one is none either."""
-    return pl.Series(np.where(np.isfinite(values), values, np.nan)).fill_nan(None)
+    return pl.Series(np.where(np.isfinite(values), values, np.nan), nan_to_null=True)
 
 
 # Months of a range have the same study area, and so have the feeds of a city.
