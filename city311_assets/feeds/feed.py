@@ -87,8 +87,8 @@ class Feed:
     which a record cannot be placed in time or typed: an answer or a file that lacks one is refused.
     `missing` names, by silver column, the texts that mean "unknown" there; `*` holds everywhere.
     `records_per_day` is about how many there are, for estimates. `outcome` is what rates are of.
-    `reporting_lag_days` says how many of the newest days the portal withholds: what it has of them
-    is not all.
+    `reporting_lag_days` says of how many of the newest days the portal may not have all, because
+    it withholds them.
     """
 
     name: str

@@ -21,6 +21,7 @@ from city311_assets.gold.forecasts import forecasts
 from city311_assets.gold.hotspots import hotspots
 from city311_assets.gold.slices import Held
 from city311_assets.partitions import Slice
+from city311_assets.sample_city.records import as_of, day_records
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.tables import gold
 from city311_assets.warehouse.tables.silver import INCIDENTS, REQUESTS
@@ -228,8 +229,8 @@ def test_a_feed_that_withholds_days_is_provisional_for_longer(warehouse: Warehou
     fill(warehouse, CHICAGO_CRIMES, per_day=5)
     part = Slice(CHICAGO_CRIMES.name, FIRST, WHOLE.end)
     held = Held.of(warehouse, CHICAGO_CRIMES, part)
-    assert held.is_provisional(dt.date(2026, 5, 24))
-    assert not held.is_provisional(dt.date(2026, 5, 23))
+    assert held.is_provisional(dt.date(2026, 5, 23))
+    assert not held.is_provisional(dt.date(2026, 5, 22))
 
 
 def test_days_are_unbroken_back_to_the_last_gap(town: Warehouse):
@@ -266,10 +267,10 @@ def test_withheld_days_are_not_used(warehouse: Warehouse):
     known = warehouse.read(
         "select distinct known_until_day, first_day, last_day from gold.forecasts"
     )
-    assert known.rows() == [(dt.date(2026, 5, 24), dt.date(2026, 6, 1), dt.date(2026, 6, 7))]
+    assert known.rows() == [(dt.date(2026, 5, 23), dt.date(2026, 6, 1), dt.date(2026, 6, 7))]
     before = warehouse.content_hash(gold.FORECASTS, part)
     with warehouse.transaction() as session:
-        session.run(f"update {gold.CELL_DAYS} set records = 5 * records where day > '2026-05-24'")
+        session.run(f"update {gold.CELL_DAYS} set records = 5 * records where day > '2026-05-23'")
     assert materialize(forecasts(CHICAGO_CRIMES), warehouse, first=LAST).success
     assert warehouse.content_hash(gold.FORECASTS, part) == before
 
@@ -323,3 +324,23 @@ def test_cell_days_of_two_feeds_do_not_mix(town: Warehouse):
         "sf_311": town.read(f"select count(cell) as n from {REQUESTS}")["n"].item(),
     }
     assert dict(feeds.rows()) == placed
+
+
+def test_days_that_the_sample_portal_withholds_are_provisional(warehouse: Warehouse):
+    """The newest day that its crimes are told of is the newest that is not provisional."""
+    now = dt.datetime(2026, 6, 1, 18)
+    days = every_day(dt.date(2026, 5, 10), dt.date(2026, 5, 31))
+    store(warehouse, silver(days, 1, CHICAGO_CRIMES, observed_until=now), days, CHICAGO_CRIMES)
+    part = Slice(CHICAGO_CRIMES.name, days[0], days[-1] + dt.timedelta(days=1))
+    held = Held.of(warehouse, CHICAGO_CRIMES, part)
+    instant = now.replace(tzinfo=dt.UTC)
+    told = [
+        day
+        for day in days
+        if as_of(
+            day_records(CHICAGO_CRIMES, day, seed=311, records_per_day=50), CHICAGO_CRIMES, instant
+        ).height
+    ]
+    assert told
+    assert not any(held.is_provisional(day) for day in told[:-1])
+    assert all(held.is_provisional(day) for day in days if day > told[-1])
