@@ -28,8 +28,8 @@ from scipy import sparse
 
 from city311_assets.gold.methods import negative_binomial
 from city311_assets.gold.methods.arrays import Bools, Cells, Floats, Ints
+from city311_assets.gold.methods.counts import ALL
 
-ALL = "all"
 WEEK = 7
 # The plain count, and the least that must be known to forecast at all.
 TRAILING_WEEKS = 4

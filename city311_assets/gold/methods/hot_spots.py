@@ -19,6 +19,7 @@ from scipy import special, stats
 
 from city311_assets.gold.methods import negative_binomial
 from city311_assets.gold.methods.arrays import Floats, Ints
+from city311_assets.gold.methods.counts import ALL
 from city311_assets.gold.methods.gi_star import gi_star, ring_skewness, skewed_two_sided
 from city311_assets.gold.methods.grid import Grid
 from city311_assets.gold.methods.local_moran import local_moran
@@ -51,7 +52,6 @@ BOUNDED_SQUARE = float(
 )
 CLASS_LEVELS = {99: 0.01, 95: 0.05, 90: 0.10}
 
-ALL = "all"
 SPARSE = "sparse"
 SHORT_HISTORY = "short history"
 NO_CONTRAST = "no contrast"
