@@ -541,7 +541,8 @@ def _excess(errors: Floats, sizes: Floats, usual: float) -> Floats:
         What is believed before any origin.
     """
     origins = (~np.isnan(sizes)).any(axis=2).sum(axis=0)[:, None]
-    above, below = np.nansum(errors, axis=0), np.nansum(sizes, axis=0)
+    # Where one cell holds all of a category its size is 0, and may round to less.
+    above, below = np.nansum(errors, axis=0), np.maximum(np.nansum(sizes, axis=0), 0.0)
     own = above / np.where(below > 0, below, 1.0)
     trust = np.sqrt(below)
     together = (own * trust).sum(axis=1, keepdims=True)
@@ -641,6 +642,8 @@ def whole_records(mean: Floats, variance: Floats) -> Ints:
     counted up: a whole number lies below the interval if its mid-p from below is less than what is
     left out on that side, and above it likewise.
     """
+    if not (variance >= 0).all():
+        raise ValueError("the variance of a law is unknown or negative")
     found = np.empty((5, len(mean)), np.int64)
     large = np.flatnonzero(variance > LARGEST_COUNTED_VARIANCE)
     law = mean[large], variance[large]

@@ -411,3 +411,34 @@ def test_bad_counts_are_refused(change, options, message):
 def test_an_origin_outside_of_the_days_is_refused(origin: dt.date, lag: int):
     with pytest.raises(ValueError, match=r"is outside of the days 2024-01-01 to 2025-11-30"):
         forecasts(uneven(), origin, lag)
+
+
+def test_a_law_of_unknown_variance_is_refused():
+    with pytest.raises(ValueError, match="unknown"):
+        whole_records(np.array([1.0]), np.array([np.nan]))
+
+
+@pytest.mark.parametrize("records", [1, 3, 7, 11])
+def test_a_category_in_one_cell_alone_has_laws_like_any_other(records: int):
+    """The size its errors are measured in is 0 there, and rounds to less."""
+    days = [dt.date(2026, 1, 1) + dt.timedelta(days=n) for n in range(60)]
+    cells = np.array([11, 12, 13], np.uint64)
+    rng = np.random.default_rng(records)
+    rows = [
+        {"day": day, "cell": 12, "category": "lonely", "records": int(rng.integers(1, 9))}
+        for day in days
+        if rng.random() < 0.6
+    ]
+    rows += [
+        {"day": day, "cell": int(cell), "category": "common", "records": records}
+        for day in days
+        for cell in cells
+    ]
+    schema = {"day": pl.Date, "cell": pl.UInt64, "category": pl.String, "records": pl.Int64}
+    history = History.of(pl.DataFrame(rows, schema=schema), cells, days)
+    for back in range(14):
+        found = issue(history, days[-1] - dt.timedelta(days=back), 0)
+        assert found is not None
+        for level in (found.city, found.cells):
+            assert np.isfinite(level.linear).all()
+            assert np.isfinite(level.quadratic).all()
