@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 from scipy import sparse, stats
 
-from city311_assets.gold.methods import negative_binomial
+from city311_assets.gold.methods import forecasting, negative_binomial
 from city311_assets.gold.methods.arrays import Cells, Floats, Ints
 from city311_assets.gold.methods.forecast_scores import randomized_pit
 from city311_assets.gold.methods.forecasting import (
@@ -418,27 +418,7 @@ def test_a_law_of_unknown_variance_is_refused():
         whole_records(np.array([1.0]), np.array([np.nan]))
 
 
-@pytest.mark.parametrize("records", [1, 3, 7, 11])
-def test_a_category_in_one_cell_alone_has_laws_like_any_other(records: int):
-    """The size its errors are measured in is 0 there, and rounds to less."""
-    days = [dt.date(2026, 1, 1) + dt.timedelta(days=n) for n in range(60)]
-    cells = np.array([11, 12, 13], np.uint64)
-    rng = np.random.default_rng(records)
-    rows = [
-        {"day": day, "cell": 12, "category": "lonely", "records": int(rng.integers(1, 9))}
-        for day in days
-        if rng.random() < 0.6
-    ]
-    rows += [
-        {"day": day, "cell": int(cell), "category": "common", "records": records}
-        for day in days
-        for cell in cells
-    ]
-    schema = {"day": pl.Date, "cell": pl.UInt64, "category": pl.String, "records": pl.Int64}
-    history = History.of(pl.DataFrame(rows, schema=schema), cells, days)
-    for back in range(14):
-        found = issue(history, days[-1] - dt.timedelta(days=back), 0)
-        assert found is not None
-        for level in (found.city, found.cells):
-            assert np.isfinite(level.linear).all()
-            assert np.isfinite(level.quadratic).all()
+def test_a_size_that_rounds_to_less_than_nothing_leaves_a_law():
+    """Where one cell holds all of a category its errors are measured in nothing."""
+    sizes = np.array([[[-1e-18, 2.0], [3.0, 1.0]]])
+    assert np.isfinite(forecasting._excess(np.ones_like(sizes), sizes, 0.33)).all()
