@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks import (
     commands,
+    event_storage,
     gold_methods,
     gold_rates,
     growth,
@@ -23,6 +24,7 @@ STAGES = {
     "pages": pages_to_bronze.measure,
     "cells": points_to_cells.measure,
     "slice": slice_replaced.measure,
+    "events": event_storage.measure,
     "gold": gold_rates.measure,
     "methods": gold_methods.measure,
     "growth": growth.measure,

@@ -1,5 +1,6 @@
 """`city311`: what Dagster's own command line lacks."""
 
+import os
 import sys
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -225,6 +226,7 @@ def _run_and_report(steps: "Sequence[Step]", defs: "dg.Definitions") -> None:
         (home / "dagster.yaml").write_text(
             files("city311_assets.cli").joinpath("dagster.yaml").read_text()
         )
+    os.environ["DAGSTER_HOME"] = str(home)  # the file's own settings refer to it
     with dg.DagsterInstance.from_config(str(home)) as instance:
         if ended := end_abandoned_runs(instance):
             out.print(f"{ended} run(s) of a process that is gone were marked as failed")

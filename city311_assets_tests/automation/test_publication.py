@@ -86,7 +86,10 @@ def test_a_failed_publication_is_tried_again_later(
 
 
 @pytest.mark.parametrize("file", ["data/dagster/dagster.yaml", "city311_assets/cli/dagster.yaml"])
-def test_dagsters_settings_are_accepted_and_send_no_telemetry(tmp_path: Path, file: str):
+def test_dagsters_settings_are_accepted_and_send_no_telemetry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+):
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     shutil.copy(ROOT / file, tmp_path / "dagster.yaml")
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
         assert instance.get_settings("telemetry") == {"enabled": False}

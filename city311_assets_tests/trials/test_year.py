@@ -53,7 +53,7 @@ def where_it_went(instance: dg.DagsterInstance) -> tuple[dict[str, float], float
 
 @pytest.mark.parametrize(("days_asked", "months"), [(92, 3), (365, 12)])
 def test_the_whole_graph_over_a_long_range_from_the_ui(
-    days_asked: int, months: int, tmp_path: Path, trial
+    days_asked: int, months: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trial
 ):
     """A quarter, and a year, of days and their months of every asset, in one backfill launched over
     GraphQL as the UI does, from the roots; the counts of gold agree with silver's at every
@@ -80,6 +80,7 @@ def test_the_whole_graph_over_a_long_range_from_the_ui(
     for table in ("cell_months", "cell_profiles", "hotspots"):
         assert dict(city.query(MONTHS_HELD.format(table))) == dict.fromkeys(sorted(FEEDS), months)
     home = Path(city.settings["CITY311_DATA_DIR"]) / "dagster"
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
     with dg.DagsterInstance.from_config(str(home)) as instance:
         tables, checks, whole = where_it_went(instance)
     ranked = sorted(tables.items(), key=lambda one: -one[1])
