@@ -15,7 +15,7 @@ from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventL
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._core.storage.sqlite_storage import SqliteStorageConfig
 from dagster._serdes import ConfigurableClassData
-from sqlalchemy import create_engine, event, inspect
+from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import StaticPool
 
@@ -54,10 +54,12 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
             yield connection
 
     def has_table(self, table_name: str) -> bool:
-        """Return whether the index has a table; asked for each verdict, and tables stay."""
-        if table_name not in self._tables:
-            with self.index_connection() as connection:
-                self._tables = set(inspect(connection).get_table_names())
+        """Return whether the index has a table; asked for each verdict, and tables stay.
+
+        The stock class asks over a connection of its own, as it must: it asks amid a transaction.
+        """
+        if table_name not in self._tables and super().has_table(table_name):
+            self._tables.add(table_name)
         return table_name in self._tables
 
     def _engine(self, shard: str) -> Engine:

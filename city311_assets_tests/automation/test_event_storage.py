@@ -147,6 +147,14 @@ def test_a_failed_transaction_leaves_nothing_behind(instance: DagsterInstance):
     assert held(instance) == {"2026-01-11"}
 
 
+def test_the_first_event_may_be_a_materialization_with_tags(instance: DagsterInstance):
+    """Whether there is a table for tags is asked amid the transaction that stores the event."""
+    event = dg.AssetMaterialization(KEY, partition="2026-01-13", tags={"colour": "blue"})
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(instance.report_runless_asset_event, event).result(timeout=60)
+    assert held(instance) == {"2026-01-13"}
+
+
 KILLED = """
 import os, signal, sys
 from dagster._core.instance import DagsterInstance
