@@ -43,6 +43,7 @@ LEAST_GATING_ORIGINS = 2
 # By how many standard errors a method must be better to take another's place. On a city's crimes
 # of 2018 the best of 8 origins as such was a 4 % worse choice citywide than the plain count always.
 STANDARD_ERRORS = 1.0
+TIE = 1e-9
 # Origins a week apart whose errors make the law.
 LAW_ORIGINS = 26
 # A category's own errors count as much as those of all when they are of this many origins.
@@ -518,7 +519,10 @@ def _served(scores: Floats, bars: Floats) -> tuple[Ints, tuple[str | None, ...]]
     def beats(one: Floats, other: Floats) -> Bools:
         gain = other - one
         error = gain.std(axis=0, ddof=1) / np.sqrt(len(gain))
-        return gain.mean(axis=0) > STANDARD_ERRORS * error
+        # A gain at one origin alone is a standard error exactly: a tie, which rounding would decide
+        # one way for one resolution and the other way for another.
+        tie = TIE * np.abs(gain).max(axis=0)
+        return gain.mean(axis=0) > STANDARD_ERRORS * error + tie
 
     sums = np.where(np.isnan(scores), np.inf, scores).sum(axis=0)
     best = count + sums[count:].argmin(axis=0)

@@ -227,6 +227,23 @@ def test_fewer_than_two_known_outcomes_serve_the_plain_count(known: int, is_shor
         np.testing.assert_allclose(rows["mean"], rows["trailing"])
 
 
+@given(st.floats(0.01, 1e4), st.integers(2, 8), st.integers(0, 7), st.floats(0, 100))
+def test_a_gain_at_one_origin_alone_is_a_tie_however_it_rounds(
+    gain: float, origins: int, place: int, level: float
+):
+    """It is its own standard error: a method must have gained at two origins or more."""
+    scores = np.full((origins, 3, 1), level)
+    scores[:, 0] += gain
+    scores[:, 1] = scores[:, 0]
+    scores[:, 2] = scores[:, 0]
+    scores[place % origins, 1:] = level
+    served, reasons = forecasting._served(scores, scores[:, :0])
+    assert (served.tolist(), reasons) == ([0], (forecasting.NOT_BEATEN,))
+    scores[:, 1], scores[:, 2] = scores[:, 0], level
+    served, reasons = forecasting._served(scores, scores[:, :0])
+    assert served.tolist() == [2]
+
+
 def test_a_candidate_is_served_only_where_it_beat_both_baselines():
     for known in range(200, 320, 6):
         found = issued(uneven(), at(known))
