@@ -9,9 +9,19 @@ export DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS ?= 300
 unexport PYTHONDONTWRITEBYTECODE
 export DAGSTER_HOME ?= $(abspath $(or $(CITY311_DATA_DIR),data))/dagster
 
-.PHONY: help demo test check trials faults dev bench clean docs lock
+# The sample city has a model service of its own, free; live, a model is asked only where named.
+ifneq ($(CITY311_SOURCE),live)
+# Half the usual records, so that photos and all fit into minutes.
+demo demo-keyless dev: export CITY311_SAMPLE_RECORDS_PER_DAY ?= 200
+demo dev: export CITY311_CAPTION_METHOD ?= openai
+demo dev: export CITY311_EMBEDDING_METHOD ?= openai
+demo dev: export CITY311_CLUSTER_NAME_METHOD ?= openai
+endif
+
+.PHONY: help demo demo-keyless test check trials faults dev bench clean docs lock
 help:
 	@echo "make demo    the sample city through the whole graph, offline, in minutes"
+	@echo "make demo-keyless  the same without any model"
 	@echo "make test    every check and every test"
 	@echo "make check   format, lint, types, import rules, definitions, docs in step"
 	@echo "make dev     the Dagster UI on http://127.0.0.1:3000, with schedules and sensors"
@@ -32,6 +42,9 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/city311 demo
 
+demo-keyless: $(READY)
+	CITY311_CAPTION_METHOD=case_text CITY311_EMBEDDING_METHOD=local CITY311_CLUSTER_NAME_METHOD=c_tf_idf $(BIN)/city311 demo
+
 dev: $(READY)
 	mkdir -p $(DAGSTER_HOME)
 	test -f $(DAGSTER_HOME)/dagster.yaml || cp data/dagster/dagster.yaml $(DAGSTER_HOME)/
@@ -46,7 +59,7 @@ check: $(READY)
 	$(BIN)/python docs/generate.py --check
 
 test: check
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 trials: $(READY)
 	$(BIN)/python -m pytest city311_assets_tests/trials -m trial --trials-report=docs/trials.md
@@ -61,9 +74,9 @@ docs: $(READY)
 	$(BIN)/python docs/generate.py
 
 lock: $(READY)
-	$(BIN)/uv pip compile pyproject.toml --group dev --extra methods --universal --python-version 3.11 --upgrade --no-emit-index-url --no-annotate --quiet --output-file constraints.txt
+	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --upgrade --no-emit-index-url --no-annotate --quiet --output-file constraints.txt
 
 clean:
 	rm -rf data/city311.duckdb data/city311.duckdb.wal data/.publishing-*
-	rm -rf data/warehouse/warehouse.*
+	rm -rf data/warehouse/warehouse.* data/photos data/text_models data/published
 	find data/dagster -mindepth 1 -maxdepth 1 ! -name dagster.yaml -exec rm -rf {} +

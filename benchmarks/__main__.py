@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import (
+    atlas,
     commands,
     event_storage,
     gold_methods,
@@ -27,6 +28,7 @@ STAGES = {
     "events": event_storage.measure,
     "gold": gold_rates.measure,
     "methods": gold_methods.measure,
+    "atlas": atlas.measure,
     "growth": growth.measure,
     "load": commands.code_location,
     "month": commands.sample_month,

@@ -4,6 +4,16 @@ import warnings
 
 import dagster as dg
 
+from city311_assets.atlas.captions import captions
+from city311_assets.atlas.cluster_events import cluster_events
+from city311_assets.atlas.cluster_names import cluster_names
+from city311_assets.atlas.clusters import clusters
+from city311_assets.atlas.duplicates import duplicates
+from city311_assets.atlas.embeddings import embeddings
+from city311_assets.atlas.neighbors import neighbors
+from city311_assets.atlas.photos import photos
+from city311_assets.atlas.projections import projections
+from city311_assets.atlas.text_models import text_models
 from city311_assets.automation.alerts import alerts
 from city311_assets.automation.changed_days import CHANGED_DAYS
 from city311_assets.automation.conditions import AUTOMATION, with_automation
@@ -48,6 +58,20 @@ GOLD = (
     forecast_scores,
     anomalies,
 )
+# Of what people complain about; a crime has no complaint to describe.
+ATLAS = (
+    photos,
+    captions,
+    text_models,
+    embeddings,
+    neighbors,
+    clusters,
+    cluster_names,
+    cluster_events,
+    projections,
+    duplicates,
+)
+OF_KIND = {"request": (*GOLD, *ATLAS), "incident": GOLD}
 
 
 def _declared() -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
@@ -61,7 +85,7 @@ def _declared() -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
     of_feeds = [
         one
         for feed in FEEDS.values()
-        for declare in (records, SILVER[feed.kind], *GOLD)
+        for declare in (records, SILVER[feed.kind], *OF_KIND[feed.kind])
         for one in declare(feed)
     ]
     return [*of_cities, *of_feeds]

@@ -76,6 +76,55 @@ class Settings(BaseSettings):
         description="Folder to keep every answered page in, zstd; default: not kept.",
     )
 
+    photo_requests_at_once: int = Field(
+        default=4, ge=1, le=32, description="Photos fetched at the same time from one host."
+    )
+    photo_requests_per_second: float = Field(
+        default=8.0, gt=0, description="Most photos asked of one host in a second."
+    )
+
+    caption_method: Literal["case_text", "openai"] = Field(
+        default="case_text",
+        description="Who says what a case shows: its own text, or a model that is shown the photo.",
+    )
+    embedding_method: Literal["local", "openai"] = Field(
+        default="local",
+        description="Where vectors come from: a model fitted here, or a model service.",
+    )
+    cluster_name_method: Literal["c_tf_idf", "openai"] = Field(
+        default="c_tf_idf",
+        description="Who names clusters: their own words, or a model that reads captions.",
+    )
+    model_url: str | None = Field(
+        default=None,
+        description="Base URL of an OpenAI-compatible service; default: the sample city's own "
+        "with sample records, else https://api.openai.com/v1.",
+    )
+    model_key: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("CITY311_MODEL_KEY", "OPENAI_API_KEY"),
+        description="Key of the model service; alone it spends nothing.",
+    )
+    caption_model: str = Field(
+        default="gpt-6-luna", description="Model that is shown photos and names clusters."
+    )
+    embedding_model: str = Field(
+        default="text-embedding-3-small", description="Model of the service that embeds texts."
+    )
+    model_budget_usd: float = Field(
+        default=1.0, ge=0, description="Most that one run may spend on models, US dollars."
+    )
+    model_requests_at_once: int = Field(
+        default=4, ge=1, le=64, description="Calls to the model service at the same time."
+    )
+
+    atlas_window_months: int = Field(
+        default=18, ge=1, description="Months of cases on one map, the newest included."
+    )
+    atlas_max_cases: int = Field(
+        default=100_000, ge=100, description="Most cases on one map; of more a sample is drawn."
+    )
+
     lock_timeout_seconds: float = Field(
         default=600.0,
         gt=0,
@@ -143,6 +192,16 @@ class Settings(BaseSettings):
     def snapshot_path(self) -> Path:
         """The published copy for notebooks, the console and anybody's `duckdb` shell."""
         return self.data_dir / "city311.duckdb"
+
+    @property
+    def photos_path(self) -> Path:
+        """Folder of the photos and their thumbnails."""
+        return self.data_dir / "photos"
+
+    @property
+    def published_path(self) -> Path:
+        """Folder of the published pages."""
+        return self.data_dir / "published"
 
     @property
     def dagster_home_path(self) -> Path:

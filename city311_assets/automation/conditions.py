@@ -13,6 +13,8 @@ from city311_assets.partitions import CARRIES_ON, MONTHS
 from city311_assets.warehouse.tables.bronze import BOUNDARIES
 from city311_assets.warehouse.tables.gold import CELLS
 
+# What costs money or long compute runs on schedules of its own, and never by surprise.
+ON_ITS_OWN = {"atlas"}
 WITHOUT_DAYS = dg.AssetSelection.assets(
     *(BOUNDARIES.key(city) for city in CITIES), *(CELLS.key(feed) for feed in FEEDS)
 )
@@ -66,7 +68,9 @@ AUTOMATION = dg.AutomationConditionSensorDefinition(
 
 def with_automation(spec: dg.AssetSpec) -> dg.AssetSpec:
     """Return a spec that follows what it is made of; roots and what chose for itself stay."""
-    if spec.automation_condition or not spec.deps or spec.partitions_def is None:
+    if spec.automation_condition or spec.key.path[0] in ON_ITS_OWN:
+        return spec
+    if not spec.deps or spec.partitions_def is None:
         return spec
     of_months = spec.partitions_def == MONTHS
     return spec.replace_attributes(automation_condition=ANY_MONTH if of_months else ANY_DAY)

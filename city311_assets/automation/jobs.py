@@ -9,6 +9,17 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from city311_assets.feeds.feed import City, Feed
 from city311_assets.feeds.registry import CITIES, FEEDS
 from city311_assets.partitions import CARRIES_ON, range_tags
+from city311_assets.warehouse.tables.atlas import (
+    CAPTIONS,
+    CLUSTER_EVENTS,
+    CLUSTER_NAMES,
+    CLUSTERS,
+    DUPLICATES,
+    EMBEDDINGS,
+    NEIGHBORS,
+    PHOTOS,
+    PROJECTIONS,
+)
 from city311_assets.warehouse.tables.bronze import (
     BOUNDARIES,
     RECORDS,
@@ -31,6 +42,9 @@ from city311_assets.warehouse.tables.silver import REJECTED_RECORDS, WEATHER_DAY
 Job = UnresolvedAssetJobDefinition
 # What a feed's days go on to; months follow by themselves.
 DAILY_GOLD = (CELL_DAYS, CELL_DAY_RATES, FORECASTS, FORECAST_SCORES, ANOMALIES)
+# What is asked of photo hosts and models, and what a month's map is made of.
+DAILY_ATLAS = (PHOTOS, CAPTIONS, EMBEDDINGS, DUPLICATES)
+MONTHLY_ATLAS = (NEIGHBORS, CLUSTERS, CLUSTER_NAMES, CLUSTER_EVENTS, PROJECTIONS)
 
 
 def records_keys(feed: Feed) -> list[dg.AssetKey]:
@@ -62,8 +76,28 @@ def weather_job(city: City) -> Job:
     )
 
 
+def atlas_job(feed: Feed) -> Job:
+    """Return the job that fetches one feed's photos, describes and embeds its cases."""
+    return dg.define_asset_job(
+        f"atlas_{feed.name}",
+        dg.AssetSelection.assets(*(table.key(feed.name) for table in DAILY_ATLAS)),
+        description=f"Photos, captions, vectors and duplicates of {feed.title}.",
+    )
+
+
+def atlas_months_job(feed: Feed) -> Job:
+    """Return the job that draws one feed's map of a month."""
+    return dg.define_asset_job(
+        f"atlas_months_{feed.name}",
+        dg.AssetSelection.assets(*(table.key(feed.name) for table in MONTHLY_ATLAS)),
+        description=f"Clusters, their names and the maps of months of {feed.title}.",
+    )
+
+
 RECORDS_JOBS = {feed.name: records_job(feed) for feed in FEEDS.values()}
 WEATHER_JOBS = {city.name: weather_job(city) for city in CITIES.values()}
+ATLAS_JOBS = {f.name: atlas_job(f) for f in FEEDS.values() if f.kind == "request"}
+ATLAS_MONTHS_JOBS = {name: atlas_months_job(FEEDS[name]) for name in ATLAS_JOBS}
 BOUNDARIES_JOB = dg.define_asset_job(
     "boundaries",
     dg.AssetSelection.assets(*(BOUNDARIES.key(city) for city in CITIES)),
@@ -74,10 +108,18 @@ CELLS_JOB = dg.define_asset_job(
     dg.AssetSelection.assets(*(CELLS.key(feed) for feed in FEEDS)),
     description="Study areas of every feed, with the labels that records give their cells.",
 )
-JOBS = [*RECORDS_JOBS.values(), *WEATHER_JOBS.values(), BOUNDARIES_JOB, CELLS_JOB]
+JOBS = [
+    *RECORDS_JOBS.values(),
+    *WEATHER_JOBS.values(),
+    *ATLAS_JOBS.values(),
+    *ATLAS_MONTHS_JOBS.values(),
+    BOUNDARIES_JOB,
+    CELLS_JOB,
+]
 WRITTEN_BY = {
     **{f"records_{feed.name}": records_keys(feed) for feed in FEEDS.values()},
     **{f"weather_{city.name}": weather_keys(city) for city in CITIES.values()},
+    **{f"atlas_{name}": [table.key(name) for table in DAILY_ATLAS] for name in ATLAS_JOBS},
 }
 
 

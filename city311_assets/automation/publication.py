@@ -6,9 +6,10 @@ from pathlib import Path
 import dagster as dg
 
 from city311_assets.automation.runs import UNFINISHED, days_of
+from city311_assets.serving.publication import publish_all
 from city311_assets.settings import settings
 from city311_assets.warehouse.resource import Warehouse
-from city311_assets.warehouse.snapshot import publish, published
+from city311_assets.warehouse.snapshot import published
 
 VERSION = "city311/version"
 # A publication that fails is tried again after two minutes, then four: a full disk stays full.
@@ -33,7 +34,7 @@ def slices_in_flight(instance: dg.DagsterInstance) -> list[str]:
 def publish_snapshot_file(context: dg.OpExecutionContext, warehouse: Warehouse) -> None:
     """Copy the warehouse to the file that readers open."""
     path: Path = settings().snapshot_path
-    done = publish(warehouse, path, slices_in_flight(context.instance))
+    done = publish_all(warehouse, settings(), slices_in_flight(context.instance))
     context.log.info(f"{path} holds version {done.data_version} of {done.published_at}")
 
 

@@ -8,12 +8,14 @@ One feed's outage holds up no other: each has schedules and runs of its own.
 """
 
 from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import dagster as dg
 
 from city311_assets.automation.day_ranges import Range, coalesced, since
 from city311_assets.automation.jobs import (
+    ATLAS_JOBS,
+    ATLAS_MONTHS_JOBS,
     BOUNDARIES_JOB,
     CELLS_JOB,
     RECORDS_JOBS,
@@ -22,11 +24,14 @@ from city311_assets.automation.jobs import (
     asking_for,
 )
 from city311_assets.feeds.registry import CITIES, FEEDS
-from city311_assets.partitions import DAYS
+from city311_assets.partitions import DAYS, MONTHS
 
 NIGHTLY = "30 3 * * *"
 WEEKLY = "30 5 * * 0"
 MONTHLY = "0 5 1 * *"
+# After the night's records, and the month after its last days have come in.
+ATLAS_NIGHTLY = "30 4 * * *"
+ATLAS_MONTHLY = "0 7 3 * *"
 # UTC: after the weekly refresh of every city, of whose records it reads all.
 AFTER_WEEKLY = "0 15 * * 0"
 # Of the eighth day back the seven-day outcome has just become known. The days between are read too:
@@ -64,6 +69,46 @@ def regular(job: Job, timezone: str, rhythm: str) -> dg.ScheduleDefinition:
     return schedule
 
 
+def atlas_nightly(job: Job, timezone: str) -> dg.ScheduleDefinition:
+    """Return the schedule of a feed's photos, captions and vectors: the days a night brought."""
+
+    @dg.schedule(
+        name=f"{job.name}_nightly",
+        job=job,
+        cron_schedule=ATLAS_NIGHTLY,
+        execution_timezone=timezone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"The last {NIGHTS_DAYS} local days; what is known is not asked for again.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
+        at: datetime = context.scheduled_execution_time
+        for first, last in asked_for(at.date(), NIGHTS_DAYS):
+            yield asking_for(job.name, first, last, f"{at.date()} {first}")
+
+    return schedule
+
+
+def atlas_monthly(job: Job, timezone: str) -> dg.ScheduleDefinition:
+    """Return the schedule of a feed's map: once a month, of the month that is over."""
+
+    @dg.schedule(
+        name=f"{job.name}_monthly",
+        job=job,
+        cron_schedule=ATLAS_MONTHLY,
+        execution_timezone=timezone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="The map of the month before, with its clusters and their names.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        at: datetime = context.scheduled_execution_time
+        month = (at.date().replace(day=1) - timedelta(days=1)).replace(day=1).isoformat()
+        if month not in MONTHS.get_partition_keys():
+            return dg.SkipReason(f"{month} is before the graph's first day")
+        return dg.RunRequest(run_key=month, partition_key=month)
+
+    return schedule
+
+
 SCHEDULES = [
     *(
         regular(job, city.timezone, rhythm)
@@ -73,6 +118,8 @@ SCHEDULES = [
             *((WEATHER_JOBS[city.name], city) for city in CITIES.values()),
         )
     ),
+    *(atlas_nightly(job, FEEDS[name].city.timezone) for name, job in ATLAS_JOBS.items()),
+    *(atlas_monthly(job, FEEDS[name].city.timezone) for name, job in ATLAS_MONTHS_JOBS.items()),
     dg.ScheduleDefinition(
         name="boundaries_monthly",
         job=BOUNDARIES_JOB,

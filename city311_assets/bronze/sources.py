@@ -3,10 +3,11 @@
 What belongs here: turning settings into clients. What does not: anything the clients themselves do.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from math import inf
 from pathlib import Path
 from typing import Protocol
 
@@ -15,8 +16,11 @@ import polars as pl
 from pydantic import Field
 
 from city311_assets.clients.http import Patience
+from city311_assets.clients.models import Budget, Call, Models
 from city311_assets.clients.open_meteo import OpenMeteo
+from city311_assets.clients.photos import PATIENCE, Photos
 from city311_assets.clients.portal_export import PortalExport
+from city311_assets.clients.prices import OPENAI_URL
 from city311_assets.clients.socrata import Answer, Socrata, SocrataBoundaries
 from city311_assets.feeds.feed import City, Feed
 from city311_assets.feeds.registry import feed_named
@@ -117,6 +121,46 @@ class Sources(dg.ConfigurableResource):
         if archive is None or forecast is None:
             raise ValueError("a live source needs weather_archive_url and weather_forecast_url")
         return OpenMeteo(archive, forecast, patience=self.patience)
+
+    def photos_of(self, feed: Feed) -> Photos:
+        """Return what fetches one feed's photos, with less patience than a portal is shown."""
+        said, is_sample = settings(), self.origin == SAMPLE
+        return Photos(
+            feed.photo_hosts,
+            said.photos_path,
+            gateway=_sample_city() if is_sample else None,
+            at_once=said.photo_requests_at_once,
+            # The sample city is nobody's host to spare.
+            per_second=inf if is_sample else said.photo_requests_per_second,
+            patience=Patience(
+                attempts=min(self.attempts, PATIENCE.attempts),
+                timeout_seconds=min(self.timeout_seconds, PATIENCE.timeout_seconds),
+                longest_wait_seconds=min(self.longest_wait_seconds, PATIENCE.longest_wait_seconds),
+                longest_answer_seconds=min(
+                    self.longest_answer_seconds, PATIENCE.longest_answer_seconds
+                ),
+            ),
+            clock=self.now,
+        )
+
+    def models(self, budget: Budget, record: Callable[[Call], None]) -> Models:
+        """Return what answers as a model service; every attempt is given to `record`.
+
+        Its key is read when it is used: a resource's fields stay with runs.
+        """
+        said = settings()
+        url, key = said.model_url, said.model_key
+        if url is None and self.origin == SAMPLE:
+            # The sample city's own asks for none, and is given none.
+            url, key = f"{_sample_city()}/models/v1", None
+        return Models(
+            url or OPENAI_URL,
+            key,
+            patience=self.patience,
+            at_once=said.model_requests_at_once,
+            budget=budget,
+            record=record,
+        )
 
     def now(self) -> datetime:
         """Return the sources' instant, UTC: the sample city's clock may stand still."""

@@ -50,7 +50,7 @@ def tell(settings: Settings, out: Console) -> None:
         grid = Grid(box=None, pad_edge=False)
         for title, side in (("table", "left"), ("rows", "right"), ("a row is", "left")):
             grid.add_column(title, justify="right" if side == "right" else "left")
-        for table in TABLES:
+        for table in (table for table in TABLES if table.is_published):
             (rows,) = conn.execute(f"select count(*) from {table}").fetchall()[0]
             grid.add_row(str(table), f"{rows:,}", table.one_row_per)
         aside = conn.execute("select feed, reason, records from set_aside order by all").fetchall()

@@ -160,9 +160,9 @@ def snapshot() -> None:
     Does nothing where the published file already holds the newest write.
     """
     from city311_assets.definitions import warehouse
-    from city311_assets.warehouse.snapshot import publish
+    from city311_assets.serving.publication import publish_all
 
-    done = publish(warehouse(), settings().snapshot_path)
+    done = publish_all(warehouse(), settings())
     state = "published" if done.is_new else "already published"
     out.print(f"{settings().snapshot_path}: version {done.data_version} {state}")
 
@@ -218,7 +218,7 @@ def _run_and_report(steps: "Sequence[Step]", defs: "dg.Definitions") -> None:
 
     from city311_assets.cli.runs import CHANGES, end_abandoned_runs, execute
     from city311_assets.definitions import warehouse
-    from city311_assets.warehouse.snapshot import publish
+    from city311_assets.serving.publication import publish_all
 
     home = settings().dagster_home_path
     home.mkdir(parents=True, exist_ok=True)
@@ -235,7 +235,7 @@ def _run_and_report(steps: "Sequence[Step]", defs: "dg.Definitions") -> None:
         except KeyboardInterrupt as error:
             err.print("stopped; every slice is the old one or the new one; run the command again")
             raise typer.Exit(INTERRUPTED) from error
-    done = publish(warehouse(), settings().snapshot_path)
+    done = publish_all(warehouse(), settings())
     out.print(
         f"{outcome.materializations:,} slices in {outcome.runs} runs, {outcome.seconds:.0f} s; "
         + ("published to " if done.is_new else "nothing new for ")

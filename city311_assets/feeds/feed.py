@@ -88,7 +88,7 @@ class Feed:
     `missing` names, by silver column, the texts that mean "unknown" there; `*` holds everywhere.
     `records_per_day` is about how many there are, for estimates. `outcome` is what rates are of.
     `reporting_lag_days` says of how many of the newest days the portal may not have all, because
-    it withholds them.
+    it withholds them. `photo_hosts` are those that its photo links may be followed to.
     """
 
     name: str
@@ -112,6 +112,7 @@ class Feed:
     records_per_day: int = 1_000
     reporting_lag_days: int = 0
     code_taxonomy: str | None = None
+    photo_hosts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         declared = {column.name for column in self.columns}

@@ -87,4 +87,9 @@ SF_311 = Feed(
     },
     licence="City and County of San Francisco, Open Data Commons PDDL 1.0",
     records_per_day=2_200,
+    photo_hosts=(
+        "mobile311.sfgov.org",
+        "spot-sf-res.cloudinary.com",
+        "sanfrancisco.form.us.empro.verintcloudservices.com",
+    ),
 )

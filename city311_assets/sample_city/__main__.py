@@ -56,8 +56,8 @@ def serve(
 ) -> None:
     """Serve the sample city on 127.0.0.1 until interrupted; prints its address when it is ready.
 
-    Its portals are under /portals/, its weather under /weather. What goes wrong is told and changed
-    at /faults, the clock at /clock.
+    Its portals are under /portals/, its weather under /weather, its photos under /photos/, its
+    models under /models/v1. What goes wrong is told and changed at /faults, the clock at /clock.
 
     Exit code: 0 stopped; 2 the port is taken or the plan makes no sense.
 

@@ -8,6 +8,8 @@ answer. What does not: how an answer travels (`faulty_line`), and what became of
 import json
 import random
 import re
+import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Lock
@@ -16,8 +18,20 @@ from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-Service = Literal["resource", "views", "geojson", "weather"]
-Query = Literal["pages", "counts", "counts_by_day", "columns", "boundaries", "archive", "forecast"]
+Service = Literal["resource", "views", "geojson", "weather", "photos", "models"]
+Query = Literal[
+    "pages",
+    "counts",
+    "counts_by_day",
+    "columns",
+    "boundaries",
+    "archive",
+    "forecast",
+    "photo",
+    "model_list",
+    "chat",
+    "embeddings",
+]
 SERVICES: dict[str, str] = {
     "pages": "resource",
     "counts": "resource",
@@ -26,16 +40,23 @@ SERVICES: dict[str, str] = {
     "boundaries": "geojson",
     "archive": "weather",
     "forecast": "weather",
+    "photo": "photos",
+    "model_list": "models",
+    "chat": "models",
+    "embeddings": "models",
 }
 QUERIES = frozenset(SERVICES)
 PAGES, COUNTS = frozenset({"pages"}), frozenset({"counts", "counts_by_day"})
 WEATHER = frozenset({"archive", "forecast"})
+PHOTOS, CHAT, EMBEDDINGS = frozenset({"photo"}), frozenset({"chat"}), frozenset({"embeddings"})
 
 AT_PORTAL = re.compile(
     r"/portals/(?P<portal>[^/]+)/(?:resource/(?P<rows>[\w-]+)\.json|resource/(?P<areas>[\w-]+)"
     r"\.geojson|api/views/(?P<view>[\w-]+)\.json)"
 )
 AT_WEATHER = re.compile(r"/weather/v1/(?P<query>archive|forecast)")
+AT_PHOTOS = re.compile(r"/photos/(?P<host>[^/]+)/.+")
+AT_MODELS = {"models": "model_list", "chat/completions": "chat", "embeddings": "embeddings"}
 AGGREGATE = re.compile(r"\b(?:count|max|min)\s*\(", re.IGNORECASE)
 COUNTED_AS = re.compile(r"\bcount\s*\(\s*\*\s*\)\s+as\s+(\w+)", re.IGNORECASE)
 AFTER_KEY = re.compile(r":id\s*>\s*'(?:[^']|'')*'")
@@ -43,6 +64,7 @@ BYTE_ORDER_MARK = "\ufeff"
 JSON_TYPE = "application/json;charset=utf-8"
 PAGE = "<!DOCTYPE html><html><body><h1>We will be back soon</h1></body></html>"
 MOST_ROWS = 50_000
+JPEG_START, PNG_START = bytes.fromhex("ffd8ffe000104a46494600"), b"\x89PNG\r\n\x1a\n"
 
 
 class PlanError(ValueError):
@@ -69,6 +91,10 @@ class Asked:
         params = dict(parse_qsl(query_string, keep_blank_values=True))
         if weather := AT_WEATHER.fullmatch(path):
             return cls(weather["query"], params=params)
+        if photo := AT_PHOTOS.fullmatch(path):
+            return cls("photo", photo["host"], params=params)
+        if question := AT_MODELS.get(path.removeprefix("/models/v1/")):
+            return cls(question, params=params)
         if not (place := AT_PORTAL.fullmatch(path)):
             return None
         query = "boundaries" if place["areas"] else "columns"
@@ -174,9 +200,17 @@ class Status(Instead):
 
     def answers(self, to: Exchange) -> Answer:
         """Return the status and an error body."""
-        key = "reason" if to.asked.service == "weather" else "message"
         more = {"Retry-After": self.retry_after} if self.retry_after is not None else {}
+        if to.asked.service == "models" and self.retry_after is not None:
+            more |= {"x-ratelimit-remaining-requests": "0"}
+            more |= {"x-ratelimit-reset-requests": f"{self.retry_after}s"}
         said = replace(to.answer, status=self.status, headers={**to.answer.headers, **more})
+        if to.asked.service == "models":
+            kind = "requests" if self.status == 429 else "server_error"
+            code = "rate_limit_exceeded" if self.status == 429 else None
+            told = {"message": self.message, "type": kind, "param": None, "code": code}
+            return said.saying({"error": told})
+        key = "reason" if to.asked.service == "weather" else "message"
         return said.saying({"error": True, key: self.message})
 
 
@@ -194,11 +228,13 @@ class Redirect(Instead):
 
 
 class WebPage(Instead):
-    """A web page with status 200 in place of data."""
+    """A web page with status 200 in place of data; it may claim to be of another type."""
+
+    content_type: str = "text/html"
 
     def answers(self, to: Exchange) -> Answer:
         """Return the page."""
-        return replace(to.answer, headers={"Content-Type": "text/html"}, body=PAGE.encode())
+        return replace(to.answer, headers={"Content-Type": self.content_type}, body=PAGE.encode())
 
 
 class OtherJson(Instead):
@@ -283,6 +319,7 @@ class TruncatedJson(Fault):
 class ByteOrderMark(Fault):
     """A byte-order mark before the body; with `column`, before that value of the first row."""
 
+    happens_to: ClassVar[frozenset[str]] = QUERIES - PHOTOS
     breaks_json: ClassVar[bool] = True
     column: str | None = None
 
@@ -455,6 +492,141 @@ class WeatherUnit(Fault):
         return to.answer.saying({**said, "daily_units": units})
 
 
+class HugePhoto(Instead):
+    """A photo that begins as a JPEG does and goes on for so many megabytes."""
+
+    happens_to: ClassVar[frozenset[str]] = PHOTOS
+    megabytes: int = Field(default=30, ge=1, le=200)
+
+    def answers(self, to: Exchange) -> Answer:
+        """Return the long body."""
+        body = JPEG_START.ljust(self.megabytes * 1_000_000, b"\0")
+        return replace(to.answer, headers={"Content-Type": "image/jpeg"}, body=body)
+
+
+class PixelBomb(Instead):
+    """A small PNG that says it is so many pixels wide and high."""
+
+    happens_to: ClassVar[frozenset[str]] = PHOTOS
+    width: int = Field(default=40_000, ge=1, le=2**31 - 1)
+    height: int = Field(default=40_000, ge=1, le=2**31 - 1)
+
+    def answers(self, to: Exchange) -> Answer:
+        """Return the bomb."""
+        body = _png(self.width, self.height)
+        return replace(to.answer, headers={"Content-Type": "image/png"}, body=body)
+
+
+class ChatFault(Fault):
+    """What a model says is not what was asked for; the call is counted, and paid for."""
+
+    happens_to: ClassVar[frozenset[str]] = CHAT
+
+    def says(self, content: str) -> Mapping[str, Any]:
+        """Return what is different about the message."""
+        return {"content": content}
+
+    def ends(self) -> str:
+        """Return why the answer ended."""
+        return "stop"
+
+    def answers(self, to: Exchange) -> Answer:
+        """Return the completion with the other message."""
+        said = json.loads(to.answer.body)
+        choice = said["choices"][0]
+        message = {**choice["message"], **self.says(choice["message"]["content"] or "")}
+        other = {**choice, "message": message, "finish_reason": self.ends()}
+        return to.answer.saying({**said, "choices": [other]})
+
+
+class Refusal(ChatFault):
+    """The model refuses."""
+
+    refusal: str = "I'm sorry, but I can't help with that."
+
+    def says(self, content: str) -> Mapping[str, Any]:  # noqa: ARG002
+        """Return the refusal and no content."""
+        return {"content": None, "refusal": self.refusal}
+
+
+class ContentFiltered(ChatFault):
+    """The answer is withheld by a filter."""
+
+    def says(self, content: str) -> Mapping[str, Any]:  # noqa: ARG002
+        """Return no content."""
+        return {"content": ""}
+
+    def ends(self) -> str:
+        """Return the filter's reason."""
+        return "content_filter"
+
+
+class AnswerCut(ChatFault):
+    """The answer stops in the middle because it may not be longer."""
+
+    kept_share: float = Field(default=0.5, ge=0, lt=1)
+
+    def says(self, content: str) -> Mapping[str, Any]:
+        """Return the beginning."""
+        return {"content": content[: int(len(content) * self.kept_share)]}
+
+    def ends(self) -> str:
+        """Return that it was too long."""
+        return "length"
+
+
+class AnswerNoJson(ChatFault):
+    """The model chats where JSON was asked for."""
+
+    text: str = "Sure! Here is the JSON you asked for:"
+
+    def says(self, content: str) -> Mapping[str, Any]:
+        """Return talk around the JSON."""
+        return {"content": f"{self.text}\n```json\n{content}\n```"}
+
+
+class AnswerFieldMissing(ChatFault):
+    """The JSON lacks a field: the one that is named, else its first."""
+
+    field: str | None = None
+
+    def says(self, content: str) -> Mapping[str, Any]:
+        """Return the JSON without the field."""
+        told = json.loads(content)
+        gone = self.field or next(iter(told))
+        return {"content": json.dumps({name: told[name] for name in told if name != gone})}
+
+
+class AnswerEmpty(ChatFault):
+    """The model says nothing, and ends as if it had."""
+
+    def says(self, content: str) -> Mapping[str, Any]:  # noqa: ARG002
+        """Return empty content."""
+        return {"content": ""}
+
+
+class EmbeddingsReordered(Fault):
+    """Vectors come last first; only their `index` tells whose they are."""
+
+    happens_to: ClassVar[frozenset[str]] = EMBEDDINGS
+
+    def answers(self, to: Exchange) -> Answer:
+        """Return the vectors in the other order."""
+        said = json.loads(to.answer.body)
+        return to.answer.saying({**said, "data": said["data"][::-1]})
+
+
+class EmbeddingMissing(Fault):
+    """One vector fewer comes than texts were sent."""
+
+    happens_to: ClassVar[frozenset[str]] = EMBEDDINGS
+
+    def answers(self, to: Exchange) -> Answer:
+        """Return all vectors but the last."""
+        said = json.loads(to.answer.body)
+        return to.answer.saying({**said, "data": said["data"][:-1]})
+
+
 class Revision(Fault):
     """The dataset changes before a page is answered, and stays changed as long as the plan stands.
 
@@ -516,12 +688,32 @@ KINDS: dict[str, type[Fault]] = {
     "weather_nulls": WeatherNulls,
     "weather_days_missing": WeatherDaysMissing,
     "weather_unit": WeatherUnit,
+    "huge_photo": HugePhoto,
+    "pixel_bomb": PixelBomb,
+    "refusal": Refusal,
+    "content_filtered": ContentFiltered,
+    "answer_cut": AnswerCut,
+    "answer_no_json": AnswerNoJson,
+    "answer_field_missing": AnswerFieldMissing,
+    "answer_empty": AnswerEmpty,
+    "embeddings_reordered": EmbeddingsReordered,
+    "embedding_missing": EmbeddingMissing,
     "row_deleted": RowDeleted,
     "row_added": RowAdded,
     "row_updated": RowUpdated,
     "dataset_reloaded": DatasetReloaded,
 }
 NAMES = {kind: name for name, kind in KINDS.items()}
+
+
+def _png(width: int, height: int) -> bytes:
+    """Return a PNG whose header is whole and whose pixels are not there."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
+    return PNG_START + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
+    )
 
 
 def without_key(params: Mapping[str, str]) -> dict[str, str]:

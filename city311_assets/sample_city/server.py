@@ -1,4 +1,4 @@
-"""The sample city on a loopback port: portals, weather and the published truth, over HTTP.
+"""The sample city on a loopback port: portals, weather, photos, models and the published truth.
 
 Two addresses are for tests and trials only: `/faults`, the plan of what goes wrong, and `/clock`.
 """
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from city311_assets.sample_city.datasets import Dataset
+    from city311_assets.sample_city.models import ModelService
+    from city311_assets.sample_city.photo_host import PhotoHost
     from city311_assets.sample_city.revisions import RevisedDataset
     from city311_assets.sample_city.soda import Soda
 
@@ -103,6 +105,9 @@ class SampleCity:
                 Route("/portals/{portal}/resource/{dataset}.json", self._resource),
                 Route("/portals/{portal}/resource/{dataset}.geojson", self._boundaries),
                 Route("/portals/{portal}/api/views/{dataset}.json", self._view),
+                Route("/photos/{host}/{path:path}", self._photo),
+                Route("/models/usage", self._usage, methods=["GET", "DELETE"]),
+                Route("/models/v1/{question:path}", self._model, methods=["GET", "POST"]),
             ],
             exception_handlers={NotSimulatedError: _not_simulated},
         )
@@ -125,6 +130,18 @@ class SampleCity:
         from city311_assets.sample_city.soda import Soda
 
         return Soda()
+
+    @cached_property
+    def _photo_host(self) -> "PhotoHost":
+        from city311_assets.sample_city.photo_host import PhotoHost
+
+        return PhotoHost(self.seed, self.records_per_day, self.start, self.clock)
+
+    @cached_property
+    def _model_service(self) -> "ModelService":
+        from city311_assets.sample_city.models import ModelService
+
+        return ModelService(self.clock)
 
     def _dataset(self, request: "Request") -> "Dataset":
         from city311_assets.sample_city.soql_clauses import SodaError
@@ -220,6 +237,28 @@ class SampleCity:
             return _json(service(request.query_params, self.seed, self.clock()))
         except WeatherError as error:
             return _json({"error": True, "reason": str(error)}, 400)
+
+    def _photo(self, request: "Request") -> "Response":
+        from starlette.responses import Response
+
+        found = self._photo_host.at(request.path_params["host"], request.path_params["path"])
+        return Response(found.body, found.status, media_type=found.media_type)
+
+    async def _usage(self, request: "Request") -> "Response":
+        """Tell what the models were asked; with DELETE count anew."""
+        if request.method == "DELETE":
+            self._model_service.reset()
+        return _json(self._model_service.usage())
+
+    async def _model(self, request: "Request") -> "Response":
+        from starlette.concurrency import run_in_threadpool
+
+        body = await request.body()
+        question = request.path_params["question"]
+        status, said = await run_in_threadpool(
+            self._model_service.answer, request.method, question, body
+        )
+        return _text(said, status)
 
 
 def _instant(told: object) -> datetime | None:

@@ -4,7 +4,9 @@ What belongs here: values that a test or a page may compare an estimate with. Wh
 faults of the records, which tell nothing about the city.
 """
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import date
 from functools import cache
 
 from city311_assets.sample_city.cities.registry import SIMULATED
@@ -17,6 +19,43 @@ from city311_assets.sample_city.simulation import HotSpot
 CLOSING_SIGMA = 0.7
 # The part of cases that is never closed, whatever they are.
 NEVER_CLOSED_SHARE = 0.015
+# What a photo without a visual topic shows.
+NOTHING_PHRASE = "an empty street"
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoBirth:
+    """A visual topic that begins on a day: from then on photos of others show it instead.
+
+    `shares` gives the part of the photos of each other topic.
+    """
+
+    feed: str
+    topic: str
+    phrase: str
+    starts: date
+    shares: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoDeath:
+    """A visual topic that ends: from that day on photos of its cases show nothing in particular."""
+
+    feed: str
+    topic: str
+    ends: date
+
+
+PHOTO_BIRTHS = (
+    PhotoBirth(
+        "sf_311",
+        "robot_taxi",
+        "a stalled driverless taxi in a bicycle lane",
+        date(2026, 11, 1),
+        {"blocked_driveway": 0.5, "abandoned_car": 0.5, "blocked_sidewalk": 0.5},
+    ),
+)
+PHOTO_DEATHS = (PhotoDeath("sf_311", "postings", date(2026, 9, 1)),)
 
 
 def leak_kinds() -> tuple[str, ...]:
@@ -27,6 +66,12 @@ def leak_kinds() -> tuple[str, ...]:
 def topics(feed: str) -> dict[str, str]:
     """Return what a photo of each visual topic shows, by topic."""
     return {part.topic: part.phrase or "" for part in varieties(feed) if part.topic}
+
+
+def photo_phrases(feed: str) -> dict[str, str]:
+    """Return what a photo of each visual topic shows, those that begin later included."""
+    later = {birth.topic: birth.phrase for birth in PHOTO_BIRTHS if birth.feed == feed}
+    return topics(feed) | later
 
 
 def _dated(feed: str, spot: HotSpot) -> dict[str, object]:
@@ -55,6 +100,13 @@ def truth(seed: int) -> dict[str, object]:
         "kinds": {name: [asdict(part) for part in varieties(name)] for name in feeds},
         "unknown_kinds": {name: feed.unknown_kind for name, feed in feeds.items()},
         "topics": {name: topics(name) for name in feeds},
+        "photo_births": [
+            asdict(birth) | {"shares": dict(birth.shares), "starts": birth.starts.isoformat()}
+            for birth in PHOTO_BIRTHS
+        ],
+        "photo_deaths": [
+            asdict(death) | {"ends": death.ends.isoformat()} for death in PHOTO_DEATHS
+        ],
         "hot_spots": [
             _dated(name, spot) for name, feed in feeds.items() for spot in feed.hot_spots
         ],

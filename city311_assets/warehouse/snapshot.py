@@ -23,6 +23,7 @@ from city311_assets.warehouse.tables.table import Table
 
 UNFINISHED = ".publishing-"
 LEFT_BEHIND_AFTER_SECONDS = 3_600
+HELD = "select 1 from duckdb_tables() where schema_name = ? and table_name = ?"
 PUBLICATIONS = (
     "create or replace table meta.publications as select $version::varchar as data_version, "
     "$published_at::timestamp as published_at, $in_flight::varchar[] as slices_in_flight"
@@ -98,14 +99,11 @@ def _finish(
     slices_in_flight: Sequence[str],
 ) -> None:
     """Make a copy what readers expect: every published table, views, macros and comments."""
+    _leave_out(copy, tables)
     with duckdb.connect(str(copy), config=CONNECTION) as conn:
-        session = Session(conn)
         for table in tables:
             if table.is_published:
-                session.prepare(table)
                 _comment(conn, table)
-            else:
-                conn.execute(f"drop table if exists {table}")
         conn.execute(sql("macros"))
         for comment, statement in _views():
             conn.execute(statement)
@@ -119,6 +117,34 @@ def _finish(
         conn.execute("checkpoint")
     with copy.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def _leave_out(copy: Path, tables: Sequence[Table]) -> None:
+    """Bring tables up to date, and take out what is not published, down to its bytes."""
+    with duckdb.connect(str(copy), config=CONNECTION) as conn:
+        session = Session(conn)
+        secret = False
+        for table in tables:
+            if not table.is_published:
+                secret |= bool(conn.execute(HELD, (table.layer, table.name)).fetchall())
+                conn.execute(f"drop table if exists {table}")
+                continue
+            session.prepare(table)
+            for column in table.columns:
+                if not column.is_published:
+                    secret |= bool(conn.execute(f"select 1 from {table} limit 1").fetchall())
+                    conn.execute(f'alter table {table} drop column "{column.name}"')
+    if not secret:
+        return
+    # What is dropped stays in the file's free blocks until it is written anew.
+    lean = copy.with_suffix(".lean")
+    with duckdb.connect(config=CONNECTION) as conn:
+        for name, path in (("whole", copy), ("lean", lean)):
+            conn.execute("attach '{}' as {}".format(str(path).replace("'", "''"), name))
+        conn.execute("copy from database whole to lean")
+        conn.execute("detach whole")
+        conn.execute("detach lean")
+    lean.replace(copy)
 
 
 def sql(name: str) -> str:
@@ -139,6 +165,8 @@ def _views() -> Iterator[tuple[str, str]]:
 def _comment(conn: duckdb.DuckDBPyConnection, table: Table) -> None:
     conn.execute(f"comment on table {table} is {_literal(f'One row per {table.one_row_per}.')}")
     for column in table.columns:
+        if not column.is_published:
+            continue
         conn.execute(f'comment on column {table}."{column.name}" is {_literal(column.doc)}')
 
 

@@ -52,3 +52,40 @@ def test_each_feed_and_city_has_a_schedule_of_its_own_clock(job: str, rhythm: st
 def test_every_feed_and_city_has_both_rhythms():
     names = {schedule.name for schedule in defs.schedules or []}
     assert {f"{job}_{rhythm}" for job in JOBS for rhythm in WANTED} < names
+
+
+REQUEST_FEEDS = {name: feed for name, feed in FEEDS.items() if feed.kind == "request"}
+
+
+@pytest.mark.parametrize("feed", sorted(REQUEST_FEEDS))
+def test_the_atlas_has_nights_and_months_of_its_own(feed: str):
+    nightly, monthly = (
+        defs.resolve_schedule_def(name)
+        for name in (f"atlas_{feed}_nightly", f"atlas_months_{feed}_monthly")
+    )
+    for schedule in (nightly, monthly):
+        assert schedule.execution_timezone == REQUEST_FEEDS[feed].city.timezone
+        assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+    at = dt.datetime(2026, 3, 3, 12, 30, tzinfo=dt.UTC)
+    with dg.build_schedule_context(
+        scheduled_execution_time=at, repository_def=defs.get_repository_def()
+    ) as context:
+        ends = [
+            request.tags["dagster/asset_partition_range_end"]
+            for request in nightly.evaluate_tick(context).run_requests or ()
+        ]
+        months = [
+            request.partition_key for request in monthly.evaluate_tick(context).run_requests or ()
+        ]
+    assert ends[-1] == "2026-03-02"
+    assert months == ["2026-02-01"]
+
+
+def test_a_month_before_the_graphs_first_is_not_asked_for():
+    start = dt.date.fromisoformat(DAYS.get_partition_keys()[0])
+    at = dt.datetime(start.year, start.month, 3, 15, tzinfo=dt.UTC)
+    schedule = defs.resolve_schedule_def("atlas_months_sf_311_monthly")
+    with dg.build_schedule_context(scheduled_execution_time=at) as context:
+        ticked = schedule.evaluate_tick(context)
+    assert not ticked.run_requests
+    assert "before the graph's first day" in (ticked.skip_message or "")

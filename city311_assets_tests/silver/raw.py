@@ -25,7 +25,10 @@ TYPES: dict[str, pl.DataType] = {
     "UTINYINT": pl.UInt8(),
     "UBIGINT[]": pl.List(pl.UInt64()),
     "VARCHAR[]": pl.List(pl.String()),
+    "BIGINT[]": pl.List(pl.Int64()),
     "DOUBLE[]": pl.List(pl.Float64()),
+    "FLOAT": pl.Float32(),
+    "FLOAT[]": pl.List(pl.Float32()),
     STREET_SHARES: pl.List(pl.Struct({"street": pl.String(), "fraction": pl.Float64()})),
 }
 NO_AREAS = Areas.of(pl.DataFrame(schema={"area": pl.String, "geometry": pl.String}))

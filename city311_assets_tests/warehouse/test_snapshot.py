@@ -28,6 +28,7 @@ from city311_assets.warehouse.tables.table import Column, Table
 from city311_assets_tests.silver.raw import filled
 from city311_assets_tests.warehouse.things import AT, DAY, NEXT, PART, THINGS, duckdb_shell, things
 
+PUBLISHED = tuple(table for table in TABLES if table.is_published)
 WITH_THINGS = (*TABLES, THINGS)
 COUNT = f"select count(*) from {THINGS}"
 
@@ -57,8 +58,8 @@ def test_an_empty_warehouse_publishes_every_table_empty(warehouse: Warehouse, pa
     assert (done.is_new, done.data_version) == (True, None)
     found = rows(path, "select schema_name || '.' || table_name from duckdb_tables()")
     names = {name for (name,) in found}
-    assert names == {*(str(table) for table in TABLES), "meta.publications"}
-    assert all(rows(path, f"select count(*) from {table}") == [(0,)] for table in TABLES)
+    assert names == {*(str(table) for table in PUBLISHED), "meta.publications"}
+    assert all(rows(path, f"select count(*) from {table}") == [(0,)] for table in PUBLISHED)
     views = rows(path, "select view_name from duckdb_views() where not internal")
     assert [rows(path, f"from {view}") for (view,) in views] == [[]] * len(views)
     assert not warehouse.path.exists()
@@ -68,19 +69,20 @@ def test_every_table_column_and_view_says_what_it_is(warehouse: Warehouse, path:
     publish(warehouse, path)
     tables = rows(path, "select schema_name || '.' || table_name, comment from duckdb_tables()")
     told = dict(tables)
-    assert {str(table): told[str(table)] for table in TABLES} == {
-        str(table): f"One row per {table.one_row_per}." for table in TABLES
+    assert {str(table): told[str(table)] for table in PUBLISHED} == {
+        str(table): f"One row per {table.one_row_per}." for table in PUBLISHED
     }
     columns = rows(
         path,
         "select schema_name || '.' || table_name, column_name, data_type, is_nullable, comment "
-        "from duckdb_columns() where schema_name in ('bronze', 'silver', 'gold', 'meta') "
+        "from duckdb_columns() where schema_name in ('bronze', 'silver', 'gold', 'atlas', 'meta') "
         "and table_name <> 'publications' and not internal order by table_oid, column_index",
     )
     declared = [
         (str(table), column.name, column.type, column.nullable, column.doc)
-        for table in TABLES
+        for table in PUBLISHED
         for column in table.columns
+        if column.is_published
     ]
     assert sorted(columns) == sorted(declared)
     views = dict(rows(path, "select view_name, comment from duckdb_views() where not internal"))
@@ -130,6 +132,25 @@ def test_what_is_not_to_be_published_stays_in_the_warehouse_only(warehouse: Ware
     assert rows(path, "select count(*) from duckdb_tables() where table_name = 'bulky'") == [(0,)]
     assert rows(path, COUNT) == [(1,)]
     assert warehouse.read(f"from {bulky}").height == 2
+
+
+def test_a_column_that_is_not_published_leaves_no_byte_in_the_file(
+    warehouse: Warehouse, path: Path
+):
+    hidden = dataclasses.replace(
+        THINGS,
+        name="hidden",
+        columns=(*THINGS.columns, Column("secret", "VARCHAR", "Kept.", is_published=False)),
+    )
+    told = "".join(f"{number:09d}-of-nobodys-business" for number in range(2_000))
+    rows_of = things("a", "b").with_columns(pl.lit(told).alias("secret"))
+    warehouse.replace(hidden, rows_of, PART)
+    publish(warehouse, path, tables=(*WITH_THINGS, hidden))
+    found = rows(path, "select column_name from duckdb_columns() where table_name = 'hidden'")
+    assert found == [(column.name,) for column in THINGS.columns]
+    assert rows(path, f"select count(*) from {hidden}") == [(2,)]
+    assert b"of-nobodys-business" not in path.read_bytes()
+    assert b"of-nobodys-business" in warehouse.path.read_bytes()
 
 
 # Views.

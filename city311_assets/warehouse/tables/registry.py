@@ -1,6 +1,6 @@
 """Every table of the warehouse, in the order of the layers, and what it knows of itself."""
 
-from city311_assets.warehouse.tables import bronze, gold, meta, silver
+from city311_assets.warehouse.tables import atlas, bronze, gold, meta, silver
 from city311_assets.warehouse.tables.table import Table
 
 TABLES: tuple[Table, ...] = (
@@ -22,5 +22,17 @@ TABLES: tuple[Table, ...] = (
     gold.FORECASTS,
     gold.FORECAST_SCORES,
     gold.ANOMALIES,
+    atlas.PHOTOS,
+    atlas.CAPTIONS,
+    atlas.MODEL_CALLS,
+    atlas.MODEL_ANSWERS,
+    atlas.TEXT_MODELS,
+    atlas.EMBEDDINGS,
+    atlas.NEIGHBORS,
+    atlas.CLUSTERS,
+    atlas.CLUSTER_NAMES,
+    atlas.CLUSTER_EVENTS,
+    atlas.PROJECTIONS,
+    atlas.DUPLICATES,
     meta.SLICES,
 )

@@ -22,6 +22,8 @@ class Column:
     nullable: bool = True
     # Says where and when a value was obtained; left out of content hashes.
     is_provenance: bool = False
+    # What readers are not to have is left out of the published file.
+    is_published: bool = True
 
 
 @dataclass(frozen=True)
