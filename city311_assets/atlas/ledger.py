@@ -32,7 +32,7 @@ CALLS = {
     "tokens_out": pl.Int64,
     "tokens_reasoning": pl.Int64,
     "usd": pl.Float64,
-    "prices_of": pl.Date,
+    "priced_on": pl.Date,
     "seconds": pl.Float64,
     "attempt": pl.Int32,
     "error": pl.String,

@@ -60,7 +60,7 @@ def model_of(warehouse: Warehouse, feed: Feed, version: str) -> "TextModel":
             f"no text model {version} of {feed.name}; materialize atlas/text_models/{feed.name}"
         )
     row = held.row(0, named=True)
-    return loaded(settings().data_dir / row["path"], row["artefact_hash"])
+    return loaded(settings().data_dir / row["artefact_path"], row["artefact_hash"])
 
 
 def fit_newest(warehouse: Warehouse, feed: Feed) -> str | None:
@@ -85,14 +85,14 @@ def _note(
             "feed": [feed.name],
             "version": [model.version],
             "fitted_at": [datetime.now(UTC).replace(tzinfo=None)],
-            "window_start": [days.min()],
-            "window_end": [days.max()],
+            "fitted_from_day": [days.min()],
+            "fitted_until_day": [days.max()],
             "texts": [model.texts],
             "vocabulary": [len(model.vocabulary)],
             "dimensions": [model.components.shape[0]],
             "explained_variance": [float(model.explained_variance)],
             "artefact_hash": [path.stem],
-            "path": [str(Path(FOLDER, path.name))],
+            "artefact_path": [str(Path(FOLDER, path.name))],
         },
         schema_overrides={"vocabulary": pl.Int32, "dimensions": pl.Int32},
     )

@@ -82,7 +82,7 @@ class Call:
     tokens_out: int
     tokens_reasoning: int
     usd: float
-    prices_of: date
+    priced_on: date
     seconds: float
     attempt: int
     error: str | None
@@ -498,7 +498,7 @@ class Models:
                 tokens_out=usage.completion_tokens,
                 tokens_reasoning=usage.reasoning,
                 usd=usd,
-                prices_of=PRICES_OF,
+                priced_on=PRICES_OF,
                 seconds=time.monotonic() - started,
                 attempt=attempt,
                 error=error,

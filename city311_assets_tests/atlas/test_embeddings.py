@@ -184,9 +184,9 @@ def test_a_fitted_model_is_made_once_and_says_what_it_was_fitted_on(town: Wareho
     result = dg.materialize(text_models(SF_311), resources={"warehouse": town})
     assert all(verdicts(result).values())
     row = town.read(f"from {TEXT_MODELS}").row(0, named=True)
-    assert (row["texts"], row["window_start"], row["window_end"]) == (120, FIRST, LAST)
+    assert (row["texts"], row["fitted_from_day"], row["fitted_until_day"]) == (120, FIRST, LAST)
     assert row["version"] == f"local-{row['artefact_hash'][:12]}"
-    assert (settings().data_dir / row["path"]).exists()
+    assert (settings().data_dir / row["artefact_path"]).exists()
 
 
 class Service:

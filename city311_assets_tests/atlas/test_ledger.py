@@ -31,7 +31,7 @@ def call(usd: float = 0.25, error: str | None = None) -> Call:
         tokens_out=20,
         tokens_reasoning=5,
         usd=usd,
-        prices_of=PRICES_OF,
+        priced_on=PRICES_OF,
         seconds=0.5,
         attempt=1,
         error=error,

@@ -149,7 +149,7 @@ class TestAnAnswer:
         assert call.usd == pytest.approx(USD)
         assert asking.budget.spent == pytest.approx(USD)
         assert (call.purpose, call.model, call.items) == ("captions", MODEL, 1)
-        assert (call.prices_of, call.attempt, call.error) == (PRICES_OF, 1, None)
+        assert (call.priced_on, call.attempt, call.error) == (PRICES_OF, 1, None)
         assert datetime.now(UTC).replace(tzinfo=None) - call.called_at < timedelta(minutes=1)
 
     def test_is_asked_for_as_any_compatible_service_understands(self):

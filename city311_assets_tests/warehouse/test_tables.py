@@ -25,6 +25,11 @@ PROVENANCE = {
 } | {
     "asked_at",
     "marked_stale_at",
+    "called_at",
+    "answered_at",
+    "fitted_at",
+    "seconds",
+    "run_id",
 }
 
 
@@ -39,7 +44,17 @@ DIMENSIONLESS = {"z", "p", "q", "moran_i", "mase", "pai", "pei", "prior_strength
     "crps",
     "pit",
     "pit_distance",
+    "sampling_weight",
+    "membership",
+    "share",
+    "growth",
+    "confidence",
+    "text_similarity",
+    "explained_variance",
+    "median_severity",
 }
+# Where the unit is all there is to say.
+UNITS = {"usd", "seconds"}
 DIMENSIONLESS_STEMS = ("rate", "hit_rate", "coverage", "dominant_share", "prior_mean")
 
 
@@ -52,7 +67,7 @@ def own_columns(table: Table) -> list[Column]:
 
 def test_tables_have_names_of_their_own():
     assert len({str(table) for table in TABLES}) == len(TABLES)
-    assert {table.layer for table in TABLES} == {"bronze", "silver", "gold", "meta"}
+    assert {table.layer for table in TABLES} == {"bronze", "silver", "gold", "atlas", "meta"}
     assert set(RECORDS) == set(FEEDS)
 
 
@@ -85,7 +100,10 @@ def test_names_say_what_the_columns_are(table: Table):
         if name.endswith(("_z", "_p")) or name in {"latitude", "longitude"}:
             continue
         if column.type == "DOUBLE":
-            assert name.endswith(("_c", "_mm", "_cm", "_m", "_to_close", "_14d")), name
+            assert (
+                name.endswith(("_c", "_mm", "_cm", "_m", "_to_close", "_apart", "_14d"))
+                or name in UNITS
+            ), name
 
 
 @every_table
@@ -114,8 +132,14 @@ def test_the_same_name_has_the_same_sentence_everywhere():
     for table in TABLES:
         for column in own_columns(table):
             sentences[column.name].add(column.doc)
-    # The cases of a reason are its table's own.
-    assert {name for name, told in sentences.items() if len(told) > 1} == {"reason"}
+    # What these may be, or what they are of, is their table's own.
+    assert {name for name, told in sentences.items() if len(told) > 1} == {
+        "reason",
+        "status",
+        "error",
+        "description",
+        "median_hours_to_close",
+    }
 
 
 def test_source_columns_are_text_and_may_be_null():

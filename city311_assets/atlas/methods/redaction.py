@@ -93,8 +93,13 @@ MAY_POINT = re.compile(r"[\d@]|[(\[]\s?at\b|\bat\b|plate|\blic|\btags?\b|\bLP\b|
 
 def redacted(text: str) -> str:
     """Return a text without what points to a person; again changes nothing."""
-    if not MAY_POINT.search(text):
-        return text
+    # What stood against a number that is gone may be one itself.
+    while MAY_POINT.search(text) and (shorter := _once_redacted(text)) != text:
+        text = shorter
+    return text
+
+
+def _once_redacted(text: str) -> str:
     for pattern in E_MAILS:
         text = pattern.sub(E_MAIL, text)
     text = ABROAD.sub(PHONE, text)

@@ -14,7 +14,6 @@ CLUSTER_ID = Column(
     "case null where it is an outlier.",
 )
 OWN_CLUSTER = replace(CLUSTER_ID, nullable=False)
-CASE_DAY = Column("day", "DATE", "City-local day on which the case was opened.", nullable=False)
 EMBEDDING_MODEL = Column(
     "embedding_model",
     "VARCHAR",
@@ -57,7 +56,7 @@ PHOTOS = Table(
         Column(
             "fetched_at",
             "TIMESTAMP",
-            "When the link was last asked, UTC; null if never.",
+            "When it was fetched, UTC; null if it never was.",
             is_provenance=True,
         ),
     ),
@@ -130,13 +129,13 @@ MODEL_CALLS = Table(
         Column("tokens_out", "BIGINT", "Tokens answered, reasoning included.", nullable=False),
         Column("tokens_reasoning", "BIGINT", "Of these, those spent on reasoning.", nullable=False),
         Column("usd", "DOUBLE", "Cost by the price table, US dollars; null if it has no price."),
-        Column("prices_of", "DATE", "Date of the price table.", nullable=False),
+        Column("priced_on", "DATE", "Date of the price table.", nullable=False),
         Column("seconds", "DOUBLE", "Time until the answer, seconds.", False, is_provenance=True),
         Column("attempt", "INTEGER", "1 for the first try of a call.", nullable=False),
         Column("error", "VARCHAR", "Why it failed; null if it did not."),
         Column("run_id", "VARCHAR", "Dagster's run.", is_provenance=True),
     ),
-    unique=("call_id",),
+    unique=("feed", "call_id"),
     period=None,
 )
 
@@ -154,7 +153,12 @@ MODEL_ANSWERS = Table(
         ),
         PHOTO_ID,
         Column("model", "VARCHAR", "Model asked.", nullable=False),
-        Column("prompt_version", "VARCHAR", "Prompt and schema.", nullable=False),
+        Column(
+            "prompt_version",
+            "VARCHAR",
+            "Prompt and schema, or the rule of the text.",
+            nullable=False,
+        ),
         Column("answer", "VARCHAR", "What was answered, JSON, before redaction.", nullable=False),
         Column("answered_at", "TIMESTAMP", "When, UTC.", False, is_provenance=True),
     ),
@@ -171,16 +175,16 @@ TEXT_MODELS = Table(
         FEED,
         Column("version", "VARCHAR", "`local-` and the beginning of the artefact's hash.", False),
         Column("fitted_at", "TIMESTAMP", "When, UTC.", False, is_provenance=True),
-        Column("window_start", "DATE", "First day of the captions it was fitted on.", False),
-        Column("window_end", "DATE", "Last day of the captions it was fitted on.", False),
+        Column("fitted_from_day", "DATE", "First day of the captions it was fitted on.", False),
+        Column("fitted_until_day", "DATE", "Last day of the captions it was fitted on.", False),
         Column("texts", "BIGINT", "Texts it was fitted on.", nullable=False),
         Column("vocabulary", "INTEGER", "Words and pairs of words it knows.", nullable=False),
-        Column("dimensions", "INTEGER", "Length of its vectors.", nullable=False),
+        Column("dimensions", "INTEGER", "Length of the vector.", nullable=False),
         Column(
             "explained_variance", "DOUBLE", "Share of the texts' variance in its dimensions.", False
         ),
         Column("artefact_hash", "VARCHAR", "SHA-256 of the file.", nullable=False),
-        Column("path", "VARCHAR", "The file below the data folder.", nullable=False),
+        Column("artefact_path", "VARCHAR", "The file below the data folder.", nullable=False),
     ),
     unique=("feed", "version"),
     period=None,
@@ -196,9 +200,9 @@ EMBEDDINGS = Table(
         RECORD_ID,
         Column("embedding", "FLOAT[]", "The vector, of length 1.", nullable=False),
         Column("embedding_method", "VARCHAR", "`openai` or `local`.", nullable=False),
-        Column("embedding_model", "VARCHAR", "Model and version of the vector.", nullable=False),
+        EMBEDDING_MODEL,
         Column("dimensions", "INTEGER", "Length of the vector.", nullable=False),
-        Column("caption_method", "VARCHAR", "Where its text comes from.", nullable=False),
+        Column("caption_method", "VARCHAR", "`openai` or `case_text`.", nullable=False),
         Column("text_hash", "VARCHAR", "SHA-256 of the text embedded.", nullable=False),
     ),
     unique=("feed", "day", "record_id", "embedding_model"),
@@ -213,7 +217,7 @@ NEIGHBORS = Table(
         FEED,
         MONTH,
         RECORD_ID,
-        CASE_DAY,
+        DAY,
         Column("neighbor_ids", "VARCHAR[]", "Nearest cases by cosine, nearest first.", False),
         Column("similarities", "FLOAT[]", "Cosine similarity of each, at most 1.", nullable=False),
         SAMPLING_WEIGHT,
@@ -232,7 +236,7 @@ CLUSTERS = Table(
         FEED,
         MONTH,
         RECORD_ID,
-        CASE_DAY,
+        DAY,
         CLUSTER_ID,
         Column(
             "subcluster_id",
@@ -260,7 +264,9 @@ CLUSTER_NAMES = Table(
         Column("name", "VARCHAR", "Its name; no other cluster of the month has it.", False),
         Column("description", "VARCHAR", "A sentence about it.", nullable=False),
         Column("keywords", "VARCHAR[]", "Terms that set it apart, by c-TF-IDF.", nullable=False),
-        Column("size", "BIGINT", "Cases in it.", nullable=False),
+        Column(
+            "size", "BIGINT", "Cases in it; of a death those of the month before.", nullable=False
+        ),
         Column("share", "DOUBLE", "Of all cases of the window, by sampling weight.", False),
         Column(
             "growth",
@@ -277,7 +283,7 @@ CLUSTER_NAMES = Table(
         Column("exemplar_ids", "VARCHAR[]", "Its most central cases, most central first.", False),
         Column("name_method", "VARCHAR", "`openai` or `c_tf_idf`.", nullable=False),
         Column("name_model", "VARCHAR", "Model asked for the name; null without one."),
-        Column("embedding_model", "VARCHAR", "Model and version of the vectors.", nullable=False),
+        EMBEDDING_MODEL,
     ),
     unique=("feed", "month", "cluster_id"),
     period="month",
@@ -299,7 +305,7 @@ CLUSTER_EVENTS = Table(
             nullable=False,
         ),
         Column("shared_cases", "BIGINT", "Cases it has in common with those.", nullable=False),
-        Column("size", "BIGINT", "Its cases; of a death those of the month before.", False),
+        Column("size", "BIGINT", "Cases in it; of a death those of the month before.", False),
     ),
     unique=("feed", "month", "event", "cluster_id"),
     period="month",
@@ -313,7 +319,7 @@ PROJECTIONS = Table(
         FEED,
         MONTH,
         RECORD_ID,
-        CASE_DAY,
+        DAY,
         *(
             Column(
                 name, "FLOAT", f"Position on the {kind} map, aligned with the month before.", False

@@ -9,7 +9,7 @@ CITY = Column("city", "VARCHAR", "Name of the city.", nullable=False)
 DAY = Column(
     "day",
     "DATE",
-    "City-local day of the slice: the record was opened, the weather was, the forecast follows.",
+    "City-local day: the record was opened, the weather was, the forecast follows.",
     nullable=False,
 )
 ROW_ID = Column(
@@ -35,7 +35,11 @@ RECORD_ID_DOC = "The portal's own number of the record, trimmed; a row without o
 RECORD_ID = Column("record_id", "VARCHAR", RECORD_ID_DOC, nullable=False)
 RECORD_ID_IF_ANY = Column("record_id", "VARCHAR", RECORD_ID_DOC)
 FETCHED_AT = Column(
-    "fetched_at", "TIMESTAMP", "When the row was written here, UTC.", False, is_provenance=True
+    "fetched_at",
+    "TIMESTAMP",
+    "When it was fetched, UTC; null if it never was.",
+    False,
+    is_provenance=True,
 )
 OBSERVED_UNTIL = Column(
     "observed_until",
