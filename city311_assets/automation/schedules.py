@@ -49,14 +49,17 @@ def asked_for(today: date, reach: int) -> list[Range]:
     return coalesced(day for day in since(today, reach) if day.isoformat() in keys)
 
 
-def regular(job: Job, timezone: str, rhythm: str) -> dg.ScheduleDefinition:
-    """Return the schedule of a city's local clock, `nightly` or `weekly`, of a job by days."""
-    cron, reach = {"nightly": (NIGHTLY, NIGHTS_DAYS), "weekly": (WEEKLY, RECENT_DAYS)}[rhythm]
+def regular(job: Job, timezone: str, rhythm: str, cron: str | None = None) -> dg.ScheduleDefinition:
+    """Return the schedule of a city's local clock, `nightly` or `weekly`, of a job by days.
+
+    `cron` is another time of day than the rhythm's own.
+    """
+    usual, reach = {"nightly": (NIGHTLY, NIGHTS_DAYS), "weekly": (WEEKLY, RECENT_DAYS)}[rhythm]
 
     @dg.schedule(
         name=f"{job.name}_{rhythm}",
         job=job,
-        cron_schedule=cron,
+        cron_schedule=cron or usual,
         execution_timezone=timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=f"The last {reach} local days.",
@@ -64,25 +67,6 @@ def regular(job: Job, timezone: str, rhythm: str) -> dg.ScheduleDefinition:
     def schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
         at: datetime = context.scheduled_execution_time
         for first, last in asked_for(at.date(), reach):
-            yield asking_for(job.name, first, last, f"{at.date()} {first}")
-
-    return schedule
-
-
-def atlas_nightly(job: Job, timezone: str) -> dg.ScheduleDefinition:
-    """Return the schedule of a feed's photos, captions and vectors: the days a night brought."""
-
-    @dg.schedule(
-        name=f"{job.name}_nightly",
-        job=job,
-        cron_schedule=ATLAS_NIGHTLY,
-        execution_timezone=timezone,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"The last {NIGHTS_DAYS} local days; what is known is not asked for again.",
-    )
-    def schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
-        at: datetime = context.scheduled_execution_time
-        for first, last in asked_for(at.date(), NIGHTS_DAYS):
             yield asking_for(job.name, first, last, f"{at.date()} {first}")
 
     return schedule
@@ -118,7 +102,10 @@ SCHEDULES = [
             *((WEATHER_JOBS[city.name], city) for city in CITIES.values()),
         )
     ),
-    *(atlas_nightly(job, FEEDS[name].city.timezone) for name, job in ATLAS_JOBS.items()),
+    *(
+        regular(job, FEEDS[name].city.timezone, "nightly", ATLAS_NIGHTLY)
+        for name, job in ATLAS_JOBS.items()
+    ),
     *(atlas_monthly(job, FEEDS[name].city.timezone) for name, job in ATLAS_MONTHS_JOBS.items()),
     dg.ScheduleDefinition(
         name="boundaries_monthly",

@@ -79,10 +79,12 @@ def tell(settings: Settings, out: Console) -> None:
     if aside:
         said = ", ".join(f"{records} {reason} in {feed}" for feed, reason, records in aside)
         out.print(f"Set aside, kept whole with the reason: {said}.")
+    page = settings.published_path / "atlas" / "index.html"
     out.print(
         f"""
 Look at it:
   make dev                      the asset graph, its checks and partitions: http://127.0.0.1:3000
+  {page}   what photos and complaints are about, in any browser
   notebooks/first_look.ipynb    the published file in a notebook
   .venv/bin/python -c "import duckdb; city = duckdb.connect('{settings.snapshot_path}', \
 read_only=True); print(city.sql('from records_per_day order by all desc limit 9'))"
