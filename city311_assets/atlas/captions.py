@@ -25,6 +25,7 @@ from city311_assets.atlas.prompts import CAPTIONS_SYSTEM, Description, answer_ke
 from city311_assets.bronze.sources import Sources
 from city311_assets.clients.errors import SourceError
 from city311_assets.clients.models import Budget, Models
+from city311_assets.clients.progress import Progress
 from city311_assets.feeds.feed import Feed
 from city311_assets.partitions import BY_CHUNK, DAYS, Slice, note_days
 from city311_assets.settings import settings
@@ -253,6 +254,7 @@ def all_described(
     The first failure that is no photo's own ends the asking, once those under way are done.
     """
     told: dict[str, Told] = {}
+    progress = Progress("photos", len(photos))
     with ThreadPoolExecutor(models.at_once) as pool:
         left = iter(photos)
         running: dict[Future[Told], str] = {}
@@ -266,7 +268,8 @@ def all_described(
                     return told
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for one in done:
-                    told[running.pop(one)] = one.result()
+                    told[running.pop(one)] = answer = one.result()
+                    progress.note(answer.error or "described")
         finally:
             for one in running:
                 one.cancel()

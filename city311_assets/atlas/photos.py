@@ -14,7 +14,9 @@ import dagster as dg
 import polars as pl
 
 from city311_assets.bronze.sources import Sources
-from city311_assets.clients.photos import OK, PASSING, Links, Photo
+from city311_assets.clients.photo_files import OK
+from city311_assets.clients.photo_links import Links, Photo
+from city311_assets.clients.photos import PASSING
 from city311_assets.feeds.feed import Feed
 from city311_assets.partitions import BY_CHUNK, DAYS, Slice, note_days
 from city311_assets.warehouse.checks import Property, slice_checks

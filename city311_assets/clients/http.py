@@ -214,7 +214,7 @@ class Asker:
                     said=_words(answer),
                     request_id=request_id,
                 ),
-                _retry_after(answer),
+                retry_after_seconds(answer.headers.get("Retry-After", "")),
             )
         if not answer.is_success:
             away = f" to {_target(answer)}, which is not followed" if answer.is_redirect else ""
@@ -269,19 +269,17 @@ def _target(answer: httpx.Response) -> str:
     return str(target.copy_with(query=None, fragment=None, userinfo=b""))[:SAID_SHOWN]
 
 
-def _retry_after(answer: httpx.Response) -> float | None:
-    """Return the seconds a `Retry-After` asks for, given as seconds or as a date."""
-    text = answer.headers.get("Retry-After", "").strip()
-    if not text:
-        return None
+def retry_after_seconds(text: str) -> float | None:
+    """Return the seconds that a `Retry-After` asks for, given as seconds or as a date, or None."""
+    text = text.strip()
     if text.isdecimal():
         return float(text)
     try:
         at = parsedate_to_datetime(text)
-        at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
-        return (at - datetime.now(UTC)).total_seconds()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, LookupError, OverflowError):
         return None
+    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
+    return max((at - datetime.now(UTC)).total_seconds(), 0.0)
 
 
 def _log_retry(state: RetryCallState) -> None:

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -31,7 +30,12 @@ from city311_assets.clients.errors import (
     SourceError,
     SourceUnavailableError,
 )
-from city311_assets.clients.http import FIRST_WAIT_SECONDS, SAID_SHOWN, Patience
+from city311_assets.clients.http import (
+    FIRST_WAIT_SECONDS,
+    SAID_SHOWN,
+    Patience,
+    retry_after_seconds,
+)
 from city311_assets.clients.prices import OPENAI_HOST, PRICES_OF, Price, is_openai, price_of
 
 if TYPE_CHECKING:
@@ -579,7 +583,7 @@ def asked_wait(headers: Mapping[str, str]) -> float | None:
         return _number(text, 0.001)
     if text := headers.get("retry-after", ""):
         seconds = _number(text)
-        return _until(text) if seconds is None else seconds
+        return retry_after_seconds(text) if seconds is None else seconds
     resets: dict[str, float] = {}
     used_up: set[str] = set()
     for limit in ("requests", "tokens"):
@@ -605,15 +609,6 @@ def _number(text: str, unit: float = 1.0) -> float | None:
     except ValueError:
         return None
     return number if 0.0 <= number < float("inf") else None
-
-
-def _until(text: str) -> float | None:
-    try:
-        at = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
-        return None
-    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
-    return max((at - datetime.now(UTC)).total_seconds(), 0.0)
 
 
 def _tokens(*texts: str) -> int:

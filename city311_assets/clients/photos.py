@@ -9,22 +9,16 @@ looked at. Each redirection is judged like a link. Proxies of the environment ar
 one, nobody knows which address is asked.
 """
 
-import ipaddress
-import json
 import logging
 import random
-import socket
-import sqlite3
 import ssl
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NoReturn
@@ -32,7 +26,15 @@ from typing import Any, NoReturn
 import httpcore
 import httpx
 
-from city311_assets.clients.http import FIRST_WAIT_SECONDS, Patience
+from city311_assets.clients.addresses import (
+    PublicNetwork,
+    Resolver,
+    addresses_of,
+    literal,
+    refuse_private,
+    resolved,
+)
+from city311_assets.clients.http import FIRST_WAIT_SECONDS, Patience, retry_after_seconds
 from city311_assets.clients.photo_files import (
     OK,
     TELLING_BYTES,
@@ -42,6 +44,8 @@ from city311_assets.clients.photo_files import (
     stored,
     swept,
 )
+from city311_assets.clients.photo_links import Photo
+from city311_assets.clients.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +59,6 @@ BUSY = frozenset({408, 425, 429})
 PASSING = frozenset({"timed_out", "unavailable"})
 # A host that failed this many links in a row is left alone for the rest of a call.
 HOPELESS_AFTER = 20
-SECONDS_BETWEEN_WORDS = 10.0
 HEADERS = [
     (b"User-Agent", b"city311_assets"),
     (b"Accept", b"image/*"),
@@ -68,42 +71,6 @@ PATIENCE = Patience(
     attempts=3, timeout_seconds=20.0, longest_wait_seconds=30.0, longest_answer_seconds=60.0
 )
 
-Resolver = Callable[[str], Sequence[str]]
-
-GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
-NAT64 = ipaddress.ip_network("64:ff9b::/96")
-NEVER_ASKED = tuple(
-    ipaddress.ip_network(network)
-    for network in (
-        "192.0.0.0/24",  # protocols' own, and a cloud's
-        "192.88.99.0/24",  # relays of 6to4, given up
-        "168.63.129.16/32",  # a cloud's own services, on a public address
-        "2001::/23",  # Teredo and other protocols' own
-        "3fff::/20",  # documentation
-    )
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Photo:
-    """What one link came to, in the words of `atlas.photos`; the paths are below the folder.
-
-    `fetched_at` is null if the link alone said enough, or its host had stopped answering.
-    """
-
-    url: str
-    photo_id: str | None = None
-    status: str = OK
-    said: str | None = None
-    mime: str | None = None
-    width: int | None = None
-    height: int | None = None
-    bytes: int | None = None
-    phash: str | None = None
-    path: str | None = None
-    thumbnail_path: str | None = None
-    fetched_at: datetime | None = None
-
 
 class _TryAgainError(Exception):
     """A passing fault: the status if it does not pass, and how long the host asks to wait."""
@@ -115,138 +82,6 @@ class _TryAgainError(Exception):
 
 class _NotConnectedError(_TryAgainError):
     """Nobody was spoken to."""
-
-
-def is_public(address: str) -> bool:
-    """Whether an IP address is one of the open internet, whatever it is wrapped in."""
-    try:
-        found = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    if any(found in network for network in NEVER_ASKED if network.version == found.version):
-        return False
-    if isinstance(found, ipaddress.IPv6Address):
-        wrapped = found.ipv4_mapped or found.sixtofour
-        if found in NAT64:
-            wrapped = ipaddress.IPv4Address(int(found) & 0xFFFF_FFFF)
-        if wrapped:
-            return is_public(str(wrapped))
-        if found not in GLOBAL_UNICAST:
-            return False
-    return found.is_global and not (found.is_multicast or found.is_reserved)
-
-
-def addresses_of(host: str) -> list[str]:
-    """Return the addresses of a host's name, as this machine resolves it."""
-    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
-
-
-def _literal(host: str) -> str | None:
-    """Return the address that a host is written as, if it is one: `127.1` is one too."""
-    try:
-        return str(ipaddress.ip_address(host.partition("%")[0]))
-    except ValueError:
-        pass
-    if host == "localhost" or host.endswith(".localhost"):
-        return "127.0.0.1"
-    try:
-        return socket.inet_ntoa(socket.inet_aton(host))
-    except (OSError, UnicodeError):
-        return None
-
-
-def _refuse_private(host: str, addresses: Iterable[str]) -> None:
-    """Raise if any of a host's addresses is not public: which of them is asked is its choice."""
-    for address in addresses:
-        if not is_public(address):
-            raise NoPhotoError("private_address", f"{host} is at {address}")
-
-
-class _TimedStream(httpcore.NetworkStream):
-    """A connection whose answers have an end, however slowly they come."""
-
-    def __init__(self, stream: httpcore.NetworkStream, seconds_left: Callable[[], float]) -> None:
-        self.stream, self.seconds_left = stream, seconds_left
-
-    def _within(self, timeout: float | None) -> float:
-        left = self.seconds_left()
-        if left <= 0:
-            raise httpcore.ReadTimeout("the answer was still coming")
-        return left if timeout is None else min(left, timeout)
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self.stream.read(max_bytes, self._within(timeout))
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self.stream.write(buffer, self._within(timeout))
-
-    def close(self) -> None:
-        self.stream.close()
-
-    def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,
-    ) -> httpcore.NetworkStream:
-        secured = self.stream.start_tls(ssl_context, server_hostname, self._within(timeout))
-        return _TimedStream(secured, self.seconds_left)
-
-    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - the base class's
-        return self.stream.get_extra_info(info)
-
-
-class _Network(httpcore.NetworkBackend):
-    """Connects to the addresses that were judged, and to no others; each thread has its deadline.
-
-    Names are resolved here and nowhere else, so that between the look and the connection no name
-    can come to mean another address.
-    """
-
-    def __init__(self, resolve: Resolver | None, below: httpcore.NetworkBackend) -> None:
-        self.resolve, self.below = resolve, below
-        self.own = threading.local()
-
-    def allow(self, seconds: float) -> None:
-        """Let what this thread does from now on take so long."""
-        self.own.ends_at = time.monotonic() + seconds
-
-    def seconds_left(self) -> float:
-        """Return how long this thread still has."""
-        return self.own.ends_at - time.monotonic()
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.NetworkStream:
-        addresses = [host]
-        if self.resolve:
-            addresses = resolved(host, self.resolve)
-            _refuse_private(host, addresses)
-        fault: httpcore.ConnectError | httpcore.ConnectTimeout | None = None
-        for address in addresses:
-            try:
-                stream = self.below.connect_tcp(
-                    address, port, timeout, local_address, socket_options
-                )
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                fault = error
-            else:
-                return _TimedStream(stream, self.seconds_left)
-        raise fault or httpcore.ConnectError(f"{host} has no address")
-
-
-def resolved(host: str, resolve: Resolver) -> list[str]:
-    """Return a host's addresses; a name that has none is one that cannot be connected to."""
-    try:
-        return [*resolve(host)]
-    except (OSError, UnicodeError) as error:
-        raise httpcore.ConnectError(f"{host} cannot be resolved: {error}") from error
 
 
 @dataclass
@@ -318,7 +153,7 @@ class Photos:
         self.patience = patience or PATIENCE
         self.clock = clock
         self.resolve = resolve or (None if gateway else addresses_of)
-        self.network = _Network(
+        self.network = PublicNetwork(
             None if gateway else self.resolve, network or httpcore.SyncBackend()
         )
         self.pool = httpcore.ConnectionPool(
@@ -358,7 +193,7 @@ class Photos:
         photo as soon as its files are written, by the thread that fetched it, before the next link.
         """
         distinct = list(dict.fromkeys(urls))
-        progress = _Progress(len(distinct))
+        progress = Progress("photo links", len(distinct))
         pools: dict[str, ThreadPoolExecutor] = {}
         answers: SimpleQueue[Any] = SimpleQueue()
         for host in self._hosts.values():
@@ -373,7 +208,7 @@ class Photos:
                 pools[name].submit(self._kept, url, keep).add_done_callback(answers.put)
             for _ in distinct:
                 photo = answers.get().result()
-                progress.note(photo)
+                progress.note(photo.status)
                 yield photo
         finally:
             for pool in pools.values():
@@ -434,8 +269,8 @@ class Photos:
         """Raise if an address must not be asked, as far as it can be told without a connection."""
         if url.scheme not in {"http", "https"}:
             raise NoPhotoError("host_not_allowed", f"no web address, {url.scheme or 'no scheme'}")
-        if literal := _literal(url.host):
-            _refuse_private(url.host, [literal])
+        if address := literal(url.host):
+            refuse_private(url.host, [address])
         if url.host not in self.hosts:
             raise NoPhotoError("host_not_allowed", url.host)
         if url.port not in {None, *PORTS}:
@@ -492,7 +327,7 @@ class Photos:
             seconds = dict.fromkeys(("connect", "read", "write"), patience.timeout_seconds)
             try:
                 if self.gateway and self.resolve:
-                    _refuse_private(url.host, resolved(url.host, self.resolve))
+                    refuse_private(url.host, resolved(url.host, self.resolve))
                 with self.pool.stream(
                     "GET",
                     httpcore.URL(
@@ -548,7 +383,7 @@ def _refuse_by_status(status: int, retry_after: str) -> NoReturn:
     """Raise what a status other than success means; a refusal of any other kind is one, too."""
     said = f"status {status}"
     if status in BUSY or status >= 500:
-        raise _TryAgainError("unavailable", said, _seconds(retry_after))
+        raise _TryAgainError("unavailable", said, retry_after_seconds(retry_after))
     if status in GONE:
         raise NoPhotoError("not_found", said)
     raise NoPhotoError("forbidden" if status >= 400 else "not_an_image", said)
@@ -594,93 +429,3 @@ def _host(url: str) -> str | None:
 def _shown(url: str) -> str:
     """Return a link without its query, for a log."""
     return url.partition("?")[0].partition("#")[0]
-
-
-def _seconds(retry_after: str) -> float | None:
-    """Return the seconds that a `Retry-After` asks for, given as seconds or as a date."""
-    text = retry_after.strip()
-    if text.isdecimal():
-        return float(text)
-    try:
-        at = parsedate_to_datetime(text)
-    except (TypeError, ValueError, LookupError, OverflowError):
-        return None
-    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
-    return max(0.0, (at - datetime.now(UTC)).total_seconds())
-
-
-class _Progress:
-    """Says now and then how far it is, how fast, and how long it will take."""
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self.began_at = self.spoke_at = time.monotonic()
-        self.by_status: Counter[str] = Counter()
-
-    def note(self, photo: Photo) -> None:
-        """Count one."""
-        self.by_status[photo.status] += 1
-        now = time.monotonic()
-        done = self.by_status.total()
-        if done < self.total and now - self.spoke_at < SECONDS_BETWEEN_WORDS:
-            return
-        self.spoke_at = now
-        rate = done / max(now - self.began_at, 1e-3)
-        logger.info(
-            "%s of %s photo links, %.1f a second, %.0f s left; %s",
-            done,
-            self.total,
-            rate,
-            (self.total - done) / rate,
-            ", ".join(f"{count} {status}" for status, count in self.by_status.most_common()),
-        )
-
-
-class Links:
-    """What links came to when they were last asked, in a file beside the photos.
-
-    It is written link by link, so a run that is killed asks none of them again; any thread may
-    write. Use it as a context manager.
-    """
-
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.lock = threading.Lock()
-        # Two runs may write to it; each statement is a transaction.
-        self.conn = sqlite3.connect(
-            path, timeout=60.0, isolation_level=None, check_same_thread=False
-        )
-        self.conn.execute("pragma journal_mode = wal")
-        self.conn.execute("pragma synchronous = normal")
-        self.conn.execute("create table if not exists links (url text primary key, photo text)")
-
-    def __enter__(self) -> "Links":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file."""
-        self.conn.close()
-
-    def known(self, urls: Iterable[str]) -> dict[str, Photo]:
-        """Return what is remembered of these links."""
-        wanted = json.dumps(list(dict.fromkeys(urls)))
-        query = "select photo from links where url in (select value from json_each(?))"
-        with self.lock, closing(self.conn.execute(query, (wanted,))) as found:
-            photos = [_recalled(text) for (text,) in found]
-        return {photo.url: photo for photo in photos}
-
-    def keep(self, photo: Photo) -> None:
-        """Remember a link that was asked; what was not asked costs nothing to decide again."""
-        if photo.fetched_at is None:
-            return
-        told = json.dumps(asdict(photo) | {"fetched_at": photo.fetched_at.isoformat()})
-        with self.lock:
-            self.conn.execute("insert or replace into links values (?, ?)", (photo.url, told))
-
-
-def _recalled(text: str) -> Photo:
-    told = json.loads(text)
-    return Photo(**told | {"fetched_at": datetime.fromisoformat(told["fetched_at"])})

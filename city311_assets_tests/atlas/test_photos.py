@@ -28,7 +28,8 @@ from city311_assets.atlas.photos import (
 )
 from city311_assets.bronze.sources import Sources
 from city311_assets.clients.http import Patience
-from city311_assets.clients.photos import PASSING, Links, Photo, Photos
+from city311_assets.clients.photo_links import Links, Photo
+from city311_assets.clients.photos import PASSING, Photos
 from city311_assets.feeds.chicago_311 import CHICAGO_311
 from city311_assets.feeds.feed import Feed
 from city311_assets.feeds.sf_311 import SF_311

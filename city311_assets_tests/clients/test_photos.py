@@ -29,16 +29,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageDraw, ImageOps
 
+from city311_assets.clients.addresses import is_public
 from city311_assets.clients.http import Patience
 from city311_assets.clients.photo_files import examined, stored, swept, upright
-from city311_assets.clients.photos import (
-    HOPELESS_AFTER,
-    MOST_BYTES,
-    Links,
-    Photo,
-    Photos,
-    is_public,
-)
+from city311_assets.clients.photo_links import Links, Photo
+from city311_assets.clients.photos import HOPELESS_AFTER, MOST_BYTES, Photos
 from city311_assets_tests.clients.answers import (
     Asked,
     Reply,
