@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import date, datetime
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -57,6 +58,9 @@ def materialize(
             help="Assets, in Dagster's selection syntax: 'group:silver', 'key:\"bronze/FEED\"+'."
         ),
     ] = "*",
+    processes: Annotated[
+        int, typer.Option(min=1, help="Cities made side by side, each in a process of its own.")
+    ] = 1,
 ) -> None:
     """Materialize a range of days through the whole graph, or a part of it.
 
@@ -79,7 +83,7 @@ def materialize(
         steps = plan(select, defs, list(part.days))
     except RangeRefusedError as error:
         raise _fail(error) from error
-    _run_and_report(steps, defs)
+    _run_and_report(steps, defs, list(part.days), processes)
 
 
 @app.command(name="import")
@@ -150,7 +154,7 @@ def import_file(
     defs = build(source, warehouse())
     tables = [RECORDS[feed], WITHDRAWN_RECORDS, SILVER_RECORDS[declared.table], REJECTED_RECORDS]
     selection = AssetSelection.assets(*(table.key(feed) for table in tables))
-    _run_and_report(plan(selection, defs, days), defs)
+    _run_and_report(plan(selection, defs, days), defs, days)
 
 
 @app.command()
@@ -208,14 +212,19 @@ def demo() -> None:
     first, last = demo_range()
     out.print(f"The sample city, {first} to {last}:")
     part = Slice("all", first, date.fromordinal(last.toordinal() + 1))
-    _run_and_report(plan("*", defs, list(part.days)), defs)
+    days = list(part.days)
+    _run_and_report(plan("*", defs, days), defs, days, os.cpu_count() or 1)
     tell(settings(), out)
 
 
-def _run_and_report(steps: "Sequence[Step]", defs: "dg.Definitions") -> None:
+def _run_and_report(
+    steps: "Sequence[Step]", defs: "dg.Definitions", days: "Sequence[date]", processes: int = 1
+) -> None:
     """Execute, publish, and say what was made."""
     import dagster as dg
 
+    from city311_assets.cli.lanes import execute_side_by_side, lanes
+    from city311_assets.cli.progress import Shown
     from city311_assets.cli.runs import CHANGES, end_abandoned_runs, execute
     from city311_assets.definitions import warehouse
     from city311_assets.serving.publication import publish_all
@@ -227,11 +236,20 @@ def _run_and_report(steps: "Sequence[Step]", defs: "dg.Definitions") -> None:
             files("city311_assets.cli").joinpath("dagster.yaml").read_text()
         )
     os.environ["DAGSTER_HOME"] = str(home)  # the file's own settings refer to it
-    with dg.DagsterInstance.from_config(str(home)) as instance:
+    total = sum(step.days for step in steps)
+    parts = lanes([*dict.fromkeys(key for step in steps for key in step.keys)], processes)
+    names = [*parts] if len(parts) > 1 else [""]
+    with (
+        dg.DagsterInstance.from_config(str(home)) as instance,
+        Shown(out, dict.fromkeys(names, total or len(steps)), is_of_days=total > 0) as shown,
+    ):
         if ended := end_abandoned_runs(instance):
             out.print(f"{ended} run(s) of a process that is gone were marked as failed")
         try:
-            outcome = execute(steps, defs, instance, out)
+            if len(parts) > 1:
+                outcome = execute_side_by_side(parts, days, shown.tell)
+            else:
+                outcome = execute(steps, defs, instance, partial(shown.tell, ""))
         except KeyboardInterrupt as error:
             err.print("stopped; every slice is the old one or the new one; run the command again")
             raise typer.Exit(INTERRUPTED) from error

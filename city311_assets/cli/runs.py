@@ -1,7 +1,7 @@
-"""Range runs in this process: what a date range asks of the graph, in order, with progress.
+"""Range runs in this process: what a date range asks of the graph, in order.
 
 What belongs here: planning runs and executing them with Dagster's own bookkeeping. What does not:
-what any asset does.
+what any asset does, what a person sees meanwhile (`progress`), and other processes (`lanes`).
 """
 
 import itertools
@@ -10,30 +10,28 @@ import socket
 import time
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
 import dagster as dg
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from city311_assets.automation.day_ranges import coalesced
 from city311_assets.partitions import CARRIES_ON, DAYS, LOOKS_BACK, MONTHS, range_tags
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-SECONDS_PER_MINUTE = 60
 PROCESS_TAG = "city311/process"
 CHANGES = ("added", "changed", "unchanged", "gone")
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is told of a step when it begins, and, with whether it succeeded, when it ended."""
+
+    label: str
+    days: int
+    succeeded: bool | None = None
 
 
 class RangeRefusedError(ValueError):
@@ -56,7 +54,6 @@ class Outcome:
     """What a sequence of runs did."""
 
     runs: int = 0
-    days: int = 0
     seconds: float = 0.0
     materializations: int = 0
     # By asset: how many records were added, changed, unchanged and gone.
@@ -70,6 +67,21 @@ class Outcome:
     def is_good(self) -> bool:
         """Whether every run succeeded and every check that is not a mere warning passed."""
         return not self.failures and not self.failed_checks
+
+    def add(self, other: "Outcome") -> None:
+        """Add what was done beside it, at the same time."""
+        self.runs += other.runs
+        self.seconds = max(self.seconds, other.seconds)
+        self.materializations += other.materializations
+        self.failures += other.failures
+        for name, counted in other.changes.items():
+            self.changes.setdefault(name, Counter()).update(counted)
+        for own, others in (
+            (self.failed_checks, other.failed_checks),
+            (self.warnings, other.warnings),
+        ):
+            for name, lines in others.items():
+                own.setdefault(name, []).extend(lines)
 
 
 def refuse_uncovered(first: date, last: date) -> None:
@@ -144,49 +156,33 @@ def plan(graph: dg.AssetSelection | str, defs: dg.Definitions, days: Sequence[da
 
 
 def execute(
-    steps: Sequence[Step], defs: dg.Definitions, instance: dg.DagsterInstance, console: Console
+    steps: Sequence[Step],
+    defs: dg.Definitions,
+    instance: dg.DagsterInstance,
+    tell: Callable[[Told], None],
 ) -> Outcome:
-    """Run steps in order; a failed one is reported and does not stop the rest."""
+    """Run steps in order, telling of each; a failed one is reported and does not stop the rest."""
     outcome = Outcome()
     job = defs.resolve_implicit_global_asset_job_def()
     started = time.monotonic()
-    total = sum(step.days for step in steps) or len(steps)
-    with _progress(console) as progress:
-        task = progress.add_task("", total=total, rate="")
-        for step in steps:
-            progress.update(task, description=step.label)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", dg.PreviewWarning)
-                warnings.simplefilter("ignore", dg.BetaWarning)
-                result = job.execute_in_process(
-                    instance=instance,
-                    asset_selection=list(step.keys),
-                    partition_key=step.partition,
-                    tags=step.tags | {PROCESS_TAG: this_process()},
-                    run_config=QUIET,
-                    raise_on_error=False,
-                )
-            _add(outcome, step, result)
-            if _was_interrupted(result):
-                raise KeyboardInterrupt
-            outcome.seconds = time.monotonic() - started
-            per_minute = outcome.days / max(outcome.seconds, 1e-9) * SECONDS_PER_MINUTE
-            progress.update(
-                task,
-                advance=step.days or (1 if total == len(steps) else 0),
-                rate=f"{per_minute:,.0f} days/min" if outcome.days else "",
+    for step in steps:
+        tell(Told(step.label, step.days))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", dg.PreviewWarning)
+            warnings.simplefilter("ignore", dg.BetaWarning)
+            result = job.execute_in_process(
+                instance=instance,
+                asset_selection=list(step.keys),
+                partition_key=step.partition,
+                tags=step.tags | {PROCESS_TAG: this_process()},
+                run_config=QUIET,
+                raise_on_error=False,
             )
-            if not console.is_terminal:
-                left = (total - outcome.days) * outcome.seconds / max(outcome.days, 1)
-                console.print(
-                    f"{step.label}: {'done' if result.success else 'FAILED'}"
-                    + (
-                        f", {outcome.days}/{total} days, {per_minute:,.0f} days/min, "
-                        f"about {left:.0f} s left"
-                        if outcome.days
-                        else ""
-                    )
-                )
+        _add(outcome, step, result)
+        if _was_interrupted(result):
+            raise KeyboardInterrupt
+        outcome.seconds = time.monotonic() - started
+        tell(Told(step.label, step.days, result.success))
     return outcome
 
 
@@ -214,24 +210,9 @@ def end_abandoned_runs(instance: dg.DagsterInstance) -> int:
     return abandoned
 
 
-def _progress(console: Console) -> Progress:
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description:<24}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
-
-
 def _add(outcome: Outcome, step: Step, result: dg.ExecuteInProcessResult) -> None:
     """Add one run to the outcome."""
     outcome.runs += 1
-    outcome.days += step.days
     said: set[dg.AssetKey] = set()
     for event in result.all_events:
         if event.is_step_materialization:
