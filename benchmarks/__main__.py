@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks import (
     atlas,
+    causal,
     commands,
     event_storage,
     gold_methods,
@@ -29,6 +30,7 @@ STAGES = {
     "gold": gold_rates.measure,
     "methods": gold_methods.measure,
     "atlas": atlas.measure,
+    "causal": causal.measure,
     "growth": growth.measure,
     "load": commands.code_location,
     "month": commands.sample_month,

@@ -25,6 +25,12 @@ from city311_assets.bronze.records import records
 from city311_assets.bronze.sources import Sources
 from city311_assets.bronze.weather import weather
 from city311_assets.bronze.weather_forecasts import weather_forecasts
+from city311_assets.causal.att import att
+from city311_assets.causal.balance import balance
+from city311_assets.causal.design import design
+from city311_assets.causal.matched_pairs import matched_pairs
+from city311_assets.causal.placebo import placebo
+from city311_assets.causal.sensitivity import sensitivity
 from city311_assets.feeds.registry import CITIES, FEEDS
 from city311_assets.gold.anomalies import anomalies
 from city311_assets.gold.cell_day_rates import cell_day_rates
@@ -71,7 +77,8 @@ ATLAS = (
     projections,
     duplicates,
 )
-OF_KIND = {"request": (*GOLD, *ATLAS), "incident": GOLD}
+CAUSAL = (matched_pairs, balance, att, sensitivity, placebo, design)
+OF_KIND = {"request": (*GOLD, *ATLAS, *CAUSAL), "incident": GOLD}
 
 
 def _declared() -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:

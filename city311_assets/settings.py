@@ -125,6 +125,22 @@ class Settings(BaseSettings):
         default=100_000, ge=100, description="Most cases on one map; of more a sample is drawn."
     )
 
+    causal_limit_days: float = Field(
+        default=30.0,
+        gt=0,
+        description="Days beyond which a longer wait counts as no longer; cases opened so long "
+        "before a month's end are compared.",
+    )
+    causal_controls: int = Field(
+        default=3, ge=1, description="Like cases elsewhere that each case is compared with."
+    )
+    causal_caliper: float = Field(
+        default=0.5,
+        ge=0,
+        lt=1,
+        description="Share of a stratum's pairs than which two compared cases are more alike.",
+    )
+
     lock_timeout_seconds: float = Field(
         default=600.0,
         gt=0,

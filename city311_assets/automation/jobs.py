@@ -27,6 +27,14 @@ from city311_assets.warehouse.tables.bronze import (
     WEATHER_FORECASTS,
     WITHDRAWN_RECORDS,
 )
+from city311_assets.warehouse.tables.causal import (
+    ATT,
+    BALANCE,
+    DESIGN,
+    MATCHED_PAIRS,
+    PLACEBO,
+    SENSITIVITY,
+)
 from city311_assets.warehouse.tables.gold import (
     ANOMALIES,
     CELL_DAY_RATES,
@@ -45,6 +53,8 @@ DAILY_GOLD = (CELL_DAYS, CELL_DAY_RATES, FORECASTS, FORECAST_SCORES, ANOMALIES)
 # What is asked of photo hosts and models, and what a month's map is made of.
 DAILY_ATLAS = (PHOTOS, CAPTIONS, EMBEDDINGS, DUPLICATES)
 MONTHLY_ATLAS = (NEIGHBORS, CLUSTERS, CLUSTER_NAMES, CLUSTER_EVENTS, PROJECTIONS)
+# A month's effects are those of the cases that its map shows.
+MONTHLY_CAUSAL = (MATCHED_PAIRS, BALANCE, ATT, SENSITIVITY, PLACEBO, DESIGN)
 
 
 def records_keys(feed: Feed) -> list[dg.AssetKey]:
@@ -86,11 +96,13 @@ def atlas_job(feed: Feed) -> Job:
 
 
 def atlas_months_job(feed: Feed) -> Job:
-    """Return the job that draws one feed's map of a month."""
+    """Return the job that draws one feed's map of a month, and estimates its effects."""
     return dg.define_asset_job(
         f"atlas_months_{feed.name}",
-        dg.AssetSelection.assets(*(table.key(feed.name) for table in MONTHLY_ATLAS)),
-        description=f"Clusters, their names and the maps of months of {feed.title}.",
+        dg.AssetSelection.assets(
+            *(table.key(feed.name) for table in (*MONTHLY_ATLAS, *MONTHLY_CAUSAL))
+        ),
+        description=f"Clusters, their names, the maps and the effects of months of {feed.title}.",
     )
 
 

@@ -1,8 +1,8 @@
-"""The published atlas: a folder a feed and month, with a page and its points.
+"""The published atlas: a folder a feed and month, with a page, its points and, if any, effects.
 
 What belongs here: what of the published file leaves the house, and how it gets to its place: a
 month's folder is finished elsewhere and renamed, so a reader finds the old one or the new one. What
-does not: what the page looks like (`atlas_page`).
+does not: what the pages look like (`atlas_page`, `effects_page`).
 """
 
 import hashlib
@@ -28,6 +28,8 @@ from filelock import FileLock
 from city311_assets.feeds.feed import Feed
 from city311_assets.feeds.registry import feed_named
 from city311_assets.serving.atlas_page import AtlasMonth, page, page_version
+from city311_assets.serving.effects_page import EffectsMonth
+from city311_assets.serving.effects_pages import EFFECTS, content_hash, read_effects, write_effects
 from city311_assets.warehouse.resource import CONNECTION
 from city311_assets.warehouse.tables.atlas import (
     CAPTIONS,
@@ -42,6 +44,8 @@ from city311_assets.warehouse.tables.silver import REQUESTS
 
 NEEDED = (PHOTOS, CAPTIONS, CLUSTERS, CLUSTER_NAMES, CLUSTER_EVENTS, PROJECTIONS, REQUESTS)
 POINTS, PAGE, SOURCE = "points.parquet", "index.html", "source.json"
+# The page's link to effects, hidden unless these lie beside it.
+NO_LINK, LINK = f'<a href="{EFFECTS}" hidden>', f'<a href="{EFFECTS}">'
 COLUMNS = (
     "record_id",
     "day",
@@ -214,18 +218,24 @@ def _publish_month(
 ) -> Path | None:
     """Write one month's folder unless it holds the same already; return its page if written."""
     atlas = read_month(conn, feed, month)
+    effects = read_effects(conn, atlas)
     place = root / feed.name / f"{month:%Y-%m}"
-    content = _content_hash(atlas)
+    content = _content_hash(atlas, effects)
     if _source(place).get("content") == content:
         return None
     with _replaced(place) as folder:
         atlas.cases.select(COLUMNS).write_parquet(folder / POINTS)
-        (folder / PAGE).write_text(page(atlas, photos), "utf-8")
+        drawn = page(atlas, photos)
+        if effects:
+            write_effects(effects, photos, folder)
+            drawn = drawn.replace(NO_LINK, LINK, 1)
+        (folder / PAGE).write_text(drawn, "utf-8")
         source = {
             "content": content,
             "title": atlas.title,
             "cases": atlas.cases.height,
             "clusters": atlas.clusters.height,
+            "compared": effects.headline.height if effects else None,
             "is_sample": atlas.is_sample,
             "is_provisional": atlas.is_provisional,
             "written_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
@@ -234,9 +244,9 @@ def _publish_month(
     return place / PAGE
 
 
-def _content_hash(atlas: AtlasMonth) -> str:
+def _content_hash(atlas: AtlasMonth, effects: EffectsMonth | None) -> str:
     """Return a hash of what is published of a month; when the portal was asked is no part of it."""
-    digest = hashlib.sha256(page_version().encode())
+    digest = hashlib.sha256(f"{page_version()} {content_hash(effects)}".encode())
     cases = atlas.cases.drop("observed_until").sort("record_id", "day")
     for rows in (cases, atlas.clusters.sort("cluster_id"), atlas.events):
         digest.update(rows.write_ndjson().encode())
@@ -249,7 +259,9 @@ def _source(place: Path) -> dict[str, Any]:
     """Return what a published folder says of itself; nothing if it is not whole."""
     if not all((place / name).is_file() for name in (POINTS, PAGE, SOURCE)):
         return {}
-    return json.loads((place / SOURCE).read_text("utf-8"))
+    source = json.loads((place / SOURCE).read_text("utf-8"))
+    is_whole = source.get("compared") is None or (place / EFFECTS).is_file()
+    return source if is_whole else {}
 
 
 @contextmanager
@@ -327,8 +339,8 @@ def _list_months(root: Path) -> None:
         title = html.escape(_source(places[-1])["title"])
         sections.append(
             f'<h2 id="{feed}">{title}</h2>\n<table><thead><tr><th>Month</th><th>Cases</th>'
-            f"<th>Clusters</th><th>Points</th><th></th></tr></thead>\n<tbody>\n{rows}\n"
-            "</tbody></table>"
+            "<th>Clusters</th><th>Points</th><th>Neighborhoods compared</th><th></th></tr>"
+            f"</thead>\n<tbody>\n{rows}\n</tbody></table>"
         )
     parts = files("city311_assets.serving")
     listed = Template(parts.joinpath("atlas_index.html").read_text("utf-8")).substitute(
@@ -340,10 +352,14 @@ def _list_months(root: Path) -> None:
 def _row(feed: str, place: Path) -> str:
     source = _source(place)
     said = {"sample data": source["is_sample"], "provisional": source["is_provisional"]}
+    compared = source.get("compared")
+    link = f'<a href="{feed}/{place.name}/{EFFECTS}">'
+    effects = "none" if compared is None else f"{link}{compared:,}</a>"
     return (
         f'<tr><td><a href="{feed}/{place.name}/{PAGE}">{place.name}</a></td>'
         f"<td>{source['cases']:,}</td><td>{source['clusters']:,}</td>"
         f'<td><a href="{feed}/{place.name}/{POINTS}">Parquet</a></td>'
+        f"<td>{effects}</td>"
         f"<td>{', '.join(words for words, is_so in said.items() if is_so)}</td></tr>"
     )
 

@@ -52,10 +52,35 @@ DIMENSIONLESS = {"z", "p", "q", "moran_i", "mase", "pai", "pei", "prior_strength
     "text_similarity",
     "explained_variance",
     "median_severity",
+    "similarity",
+    "mean_similarity",
+    "weight",
+    "effective_controls",
+    "share_on_support",
+    "share_significant",
+    "share_low",
+    "share_high",
+    "caliper_share",
+    "rosenbaum_gamma",
+    "e_value",
+    "e_value_of_interval",
+    "p_randomization",
 }
+# In the unit of the covariate, or of the outcome, that the row is of.
+OWN_UNIT = {"mean_treated", "mean_controls", "mean_matched", "mean_att"}
+# Of `att_hours`, as its sentence says.
+HOURS = {"se", "low", "high"}
 # Where the unit is all there is to say.
 UNITS = {"usd", "seconds"}
-DIMENSIONLESS_STEMS = ("rate", "hit_rate", "coverage", "dominant_share", "prior_mean")
+DIMENSIONLESS_STEMS = (
+    "rate",
+    "hit_rate",
+    "coverage",
+    "dominant_share",
+    "prior_mean",
+    "smd",
+    "variance_ratio",
+)
 
 
 def own_columns(table: Table) -> list[Column]:
@@ -67,7 +92,14 @@ def own_columns(table: Table) -> list[Column]:
 
 def test_tables_have_names_of_their_own():
     assert len({str(table) for table in TABLES}) == len(TABLES)
-    assert {table.layer for table in TABLES} == {"bronze", "silver", "gold", "atlas", "meta"}
+    assert {table.layer for table in TABLES} == {
+        "bronze",
+        "silver",
+        "gold",
+        "atlas",
+        "causal",
+        "meta",
+    }
     assert set(RECORDS) == set(FEEDS)
 
 
@@ -101,8 +133,8 @@ def test_names_say_what_the_columns_are(table: Table):
             continue
         if column.type == "DOUBLE":
             assert (
-                name.endswith(("_c", "_mm", "_cm", "_m", "_to_close", "_apart", "_14d"))
-                or name in UNITS
+                name.endswith(("_c", "_mm", "_cm", "_m", "_to_close", "_apart", "_14d", "_hours"))
+                or name in UNITS | OWN_UNIT | HOURS
             ), name
 
 

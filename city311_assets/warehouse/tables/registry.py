@@ -1,6 +1,6 @@
 """Every table of the warehouse, in the order of the layers, and what it knows of itself."""
 
-from city311_assets.warehouse.tables import atlas, bronze, gold, meta, silver
+from city311_assets.warehouse.tables import atlas, bronze, causal, gold, meta, silver
 from city311_assets.warehouse.tables.table import Table
 
 TABLES: tuple[Table, ...] = (
@@ -34,5 +34,11 @@ TABLES: tuple[Table, ...] = (
     atlas.CLUSTER_EVENTS,
     atlas.PROJECTIONS,
     atlas.DUPLICATES,
+    causal.MATCHED_PAIRS,
+    causal.ATT,
+    causal.BALANCE,
+    causal.SENSITIVITY,
+    causal.PLACEBO,
+    causal.DESIGN,
     meta.SLICES,
 )
