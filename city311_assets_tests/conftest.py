@@ -16,6 +16,9 @@ for name in [name for name in os.environ if name.startswith("CITY311_")]:
         del os.environ[name]
 # The real extracts begin in 2000; partitions are read from the settings when modules are imported.
 os.environ["CITY311_START_DATE"] = "2000-01-01"
+# Tests run beside each other: threads of linear algebra that wait for each other cost fourfold.
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
 
 from city311_assets.settings import Settings, settings
 from city311_assets.warehouse.resource import Warehouse

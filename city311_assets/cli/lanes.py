@@ -51,6 +51,9 @@ def execute_side_by_side(
 
     DAGSTER_HOME says where their books are. A lane whose process dies is a failure of that lane.
     """
+    # Read by a lane's libraries when it starts: lanes would wait for each other's threads.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
     context = get_context("spawn")
     started = time.monotonic()
     outcome = Outcome()

@@ -22,7 +22,7 @@ TOPICS, DIMENSIONS = 6, 16
 # Hours that a place adds; "Corner" has few cases, "Island" a category that no other has.
 EXTRA_HOURS = {"Slow": 60.0, "North": 0.0, "South": 0.0, "East": 0.0, "West": 0.0}
 FEW, ALONE = "Corner", "Island"
-PER_DAY = 24
+PER_DAY = 16
 
 
 def cases(seed: int = 1, days: int = 92) -> pl.DataFrame:
