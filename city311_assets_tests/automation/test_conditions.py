@@ -195,7 +195,9 @@ def test_new_boundaries_ask_for_no_day(warehouse: Warehouse, portal: Portals):
 
 
 @pytest.mark.parametrize("key", sorted(GRAPH.get_all_asset_keys()), ids=str)
-def test_every_sliced_table_made_of_others_follows_them_but_for_what_is_on_its_own(key: dg.AssetKey):
+def test_every_sliced_table_made_of_others_follows_them_but_for_what_is_on_its_own(
+    key: dg.AssetKey,
+):
     """What asks photo hosts and models, or computes for long, runs on its own schedules."""
     node = GRAPH.get(key)
     follows = bool(node.parent_keys) and node.partitions_def is not None

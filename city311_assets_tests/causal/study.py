@@ -1,8 +1,8 @@
 """A made-up city of which both potential waits of every case are known, and what estimators say.
 
-Topics drive where a case lies, how long it takes and, in some scenarios, when it was opened. A case's
-vector is its topic's direction with its own deviation, which matters for the wait too: matches are
-never perfect, and controls are used again.
+Topics drive where a case lies, how long it takes and, in some scenarios, when it was opened. The
+vector of a case is its topic's direction with a deviation of its own, which matters for the wait
+too: matches are never perfect, and controls are used again.
 """
 
 from dataclasses import dataclass
