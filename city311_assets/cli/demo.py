@@ -84,7 +84,7 @@ def tell(settings: Settings, out: Console) -> None:
         f"""
 Look at it:
   make dev                      the asset graph, its checks and partitions: http://127.0.0.1:3000
-  {page}   what photos and complaints are about, in any browser
+  {page}   what photos and complaints are about, and who waits longer, in any browser
   notebooks/first_look.ipynb    the published file in a notebook
   .venv/bin/python -c "import duckdb; city = duckdb.connect('{settings.snapshot_path}', \
 read_only=True); print(city.sql('from records_per_day order by all desc limit 9'))"
