@@ -120,7 +120,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             continue
         fixtures = item._fixtureinfo.name2fixturedefs.values()
         if any(found.scope == "module" for *_, found in fixtures):
-            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
 RESULTS: list[tuple[str, str, str, float, dict[str, object]]] = []
