@@ -59,7 +59,7 @@ check: $(READY)
 	$(BIN)/python docs/generate.py --check
 
 test: check
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 trials: $(READY)
 	$(BIN)/python -m pytest city311_assets_tests/trials -m trial --trials-report=docs/trials.md

@@ -112,17 +112,6 @@ def trial(request: pytest.FixtureRequest) -> Trial:
     return found
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests that share what their module makes once in one process: else it is made twice."""
-    for item in items:
-        if not isinstance(item, pytest.Function) or item.get_closest_marker("xdist_group"):
-            continue
-        fixtures = item._fixtureinfo.name2fixturedefs.values()
-        if any(found.scope == "module" for *_, found in fixtures):
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
-
-
 RESULTS: list[tuple[str, str, str, float, dict[str, object]]] = []
 
 

@@ -41,8 +41,6 @@ TABLES: dict[str, tuple[Table, Callable]] = {
     "cluster_events": (atlas.CLUSTER_EVENTS, cluster_events),
     "projections": (atlas.PROJECTIONS, projections),
 }
-# With the other tests that draw maps: each process that does compiles for half a minute.
-pytestmark = pytest.mark.xdist_group("maps")
 every_table = pytest.mark.parametrize("name", TABLES)
 OF_MAY = Slice(SF_311.name, MAY, dt.date(2026, 6, 1))
 WHOLE = Slice(SF_311.name, FIRST, dt.date(2026, 6, 1))

@@ -141,3 +141,65 @@ def test_intervals_cover_a_truth_that_is_known(scenario: Scenario, trial):
     if scenario.extra_hours == 0:
         assert ours.rejected_by_flips is not None
         assert 0.03 <= ours.rejected_by_flips <= 0.08
+
+
+REAL_FIRST, REAL_MONTH = "2008-07-01", ("2019-10-01", "2019-10-31")
+REAL_TEXTS = (
+    'key:"atlas/captions/sf_311" or key:"atlas/text_models/sf_311" or key:"atlas/embeddings/sf_311"'
+)
+REAL_EFFECTS = """
+    select neighborhood, round(att_hours, 1), round(low, 1), round(high, 1), round(q, 3), n_matched,
+        reason
+    from causal.att where is_headline order by n_matched desc, neighborhood limit 8
+"""
+
+
+@pytest.mark.real
+def test_real_cases_go_through_the_whole_chain(real_data: Path, tmp_path: Path, trial):
+    """10,000 real cases of San Francisco, 2008 to 2019, imported from a file and compared by their
+    own texts in one window of 136 months: the chain runs, and its diagnostics are shown."""
+    city = Installation.small(
+        tmp_path,
+        CITY311_SOURCE="live",
+        CITY311_START_DATE=REAL_FIRST,
+        CITY311_ATLAS_WINDOW_MONTHS="140",
+    )
+    file = real_data / "sf311" / "sf311_bigquery_10k_2008_2019.csv.gz"
+    done = city.run("import", str(file), "--feed", "sf_311")
+    assert done.returncode == 0, done.stderr
+    days = ("--from", REAL_FIRST, "--to", "2019-10-31")
+    done = city.run("materialize", *days, "--select", REAL_TEXTS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    month = ("--from", REAL_MONTH[0], "--to", REAL_MONTH[1])
+    done = city.run("materialize", *month, "--select", 'key:"causal/*/sf_311"')
+    assert done.returncode == 0, done.stdout + done.stderr
+    ((cases, compared, strata, neighborhoods),) = city.query(
+        "select cases, compared, strata, neighborhoods from causal.design"
+    )
+    ((intervals, reasons),) = city.query(
+        "select count(se), histogram(reason) from causal.att where is_headline"
+    )
+    ((before, after, worst),) = city.query(
+        "select avg(abs(smd_before)), avg(abs(smd_after)), max(abs(smd_after)) from causal.balance "
+        "where covariate like 'text_%' and neighborhood in "
+        "(select neighborhood from causal.att where is_headline and se is not null)"
+    )
+    ((support, similarity),) = city.query(
+        "select sum(n_matched) / sum(n_treated), avg(mean_similarity) from causal.att "
+        "where is_headline"
+    )
+    placebos = city.query("select placebo, significant, effects from causal.placebo order by 1")
+    assert 0 < compared <= cases
+    trial.found(
+        cases=cases,
+        compared=compared,
+        strata=strata,
+        neighbourhoods=neighborhoods,
+        with_an_interval=intervals,
+        reasons=reasons,
+        share_on_support=round(support, 3),
+        mean_similarity=round(similarity, 3),
+        text_difference=f"{before or 0:.3f} before, {after or 0:.3f} after, worst {worst or 0:.3f}",
+        placebos="; ".join(f"{name} {hits} of {tests}" for name, hits, tests in placebos),
+        effects="; ".join(map(str, city.query(REAL_EFFECTS))),
+    )

@@ -75,8 +75,8 @@ def test_every_table_column_and_view_says_what_it_is(warehouse: Warehouse, path:
     columns = rows(
         path,
         "select schema_name || '.' || table_name, column_name, data_type, is_nullable, comment "
-        "from duckdb_columns() where schema_name in ('bronze', 'silver', 'gold', 'atlas', 'meta') "
-        "and table_name <> 'publications' and not internal order by table_oid, column_index",
+        "from duckdb_columns() where schema_name in "
+        "('bronze', 'silver', 'gold', 'atlas', 'causal', 'meta') and table_name <> 'publications' and not internal order by table_oid, column_index",
     )
     declared = [
         (str(table), column.name, column.type, column.nullable, column.doc)

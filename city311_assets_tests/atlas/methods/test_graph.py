@@ -61,21 +61,6 @@ def test_few_cases_have_all_others_as_neighbours(size: int, expected: int):
     assert found.is_exact
 
 
-def test_the_approximate_search_finds_nearly_all_and_says_how_many():
-    rows, _ = topics([400, 300, 200])
-    exact = nearest_neighbors(rows, 15)
-    found = nearest_neighbors(rows, 15, exact_up_to=800)
-    again = nearest_neighbors(rows, 15, exact_up_to=800)
-    pairs = zip(found.indices, exact.indices, strict=True)
-    share = np.mean([np.isin(*pair).mean() for pair in pairs])
-    assert not found.is_exact
-    assert 0.9 < found.recall <= 1
-    assert found.recall == pytest.approx(share, abs=1e-3)
-    assert not (found.indices == np.arange(900)[:, None]).any()
-    assert (np.diff(found.similarities, axis=1) <= 0).all()
-    np.testing.assert_array_equal(found.indices, again.indices)
-
-
 def test_only_admissible_cases_are_found_and_what_is_missing_is_said():
     rows, topic = topics([40, 40])
     asked = np.flatnonzero(topic == 0)[:5]

@@ -10,9 +10,6 @@ from city311_assets.atlas.methods.graph import nearest_neighbors
 from city311_assets.atlas.methods.layout import Layout, Positions, aligned, layout
 from city311_assets_tests.atlas.methods.planted import topics
 
-# With the other tests that draw maps: each process that does compiles for half a minute.
-pytestmark = pytest.mark.xdist_group("maps")
-
 ALL = np.ones(40, np.bool_)
 SHARED = np.arange(160)
 
