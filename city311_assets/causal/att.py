@@ -41,6 +41,7 @@ Found: TypeAlias = "tuple[str, float | None, Effect, int, bool, bool | None]"
 
 RANDOMIZATIONS = 10_000
 HEADLINE = "bias_corrected"
+NONE_MATURE = "no mature case"
 # As the system that this replaces did it.
 NAIVE_CONTROLS = 3
 NUMBERS = ("se", "low", "high", "p")
@@ -97,8 +98,10 @@ def effect_rows(
     )
 
     people = everyone.mature
+    young = sorted({*everyone.neighborhoods} - {*people.neighborhoods})
+    without = [(name, None, none_mature(), k, True, None) for name in young]
     if not people.size:
-        return _rows([])
+        return _rows(without)
     units = units_of(people)
     same_side = SameSide(units)
     smd = dict(text_balance.select("neighborhood", "smd_after").rows())
@@ -135,7 +138,29 @@ def effect_rows(
         (everyone.neighborhoods[group], None, effect, NAIVE_CONTROLS, False, None)
         for group, effect in _naive(everyone)
     ]
-    return _rows(named)
+    return _rows(named + without)
+
+
+def none_mature() -> "Effect":
+    """Return the effect of a neighbourhood all of whose cases were opened too lately."""
+    from city311_assets.causal.methods.estimators import Effect
+
+    return Effect(
+        estimator=HEADLINE,
+        estimate=None,
+        se=None,
+        low=None,
+        high=None,
+        p=None,
+        p_randomization=None,
+        n_treated=0,
+        n_matched=0,
+        n_controls_used=0,
+        effective_controls=0.0,
+        share_on_support=0.0,
+        mean_similarity=None,
+        reason=NONE_MATURE,
+    )
 
 
 def units_of(people: Population, outcome: Floats | None = None) -> "Units":

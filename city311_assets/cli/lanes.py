@@ -21,35 +21,37 @@ from city311_assets.feeds.registry import CITIES, FEEDS
 WATCHED_EVERY_SECONDS = 0.2
 
 
-def lanes(keys: Sequence[dg.AssetKey], most: int) -> dict[str, list[dg.AssetKey]]:
-    """Return keys by lane, `most` lanes at most, of about as many assets each.
+def lanes(keys: Sequence[dg.AssetKey]) -> dict[str, list[dg.AssetKey]]:
+    """Return keys by city, in the order in which cities should begin: what takes longest first.
 
-    All of a city is in one lane: its feeds share its areas and its weather. A lane is called by its
-    cities; what belongs to no city is in the first.
+    All of a city is in one lane: its feeds share its areas and its weather. What belongs to no city
+    is in the first.
     """
-    city_of = {name: name for name in CITIES} | {f.name: f.city.name for f in FEEDS.values()}
+    feeds = {feed.name: feed.city.name for feed in FEEDS.values()}
+    with_photos = {feed.city.name for feed in FEEDS.values() if feed.photo_hosts}
     of_city: dict[str, list[dg.AssetKey]] = {}
     rest = []
     for key in keys:
-        city = city_of.get(key.path[-1])
+        name = key.path[-1]
+        city = name if name in CITIES else feeds.get(name)
         (rest if city is None else of_city.setdefault(city, [])).append(key)
-    shared: list[tuple[list[str], list[dg.AssetKey]]] = [([], rest)]
-    shared += [([], []) for _ in range(min(most, len(of_city)) - 1)]
-    for city in sorted(of_city, key=lambda city: (-len(of_city[city]), city)):
-        names, held = min(shared, key=lambda lane: len(lane[1]))
-        names.append(city)
-        held += of_city[city]
-    return {", ".join(sorted(names)): held for names, held in shared if held}
+    order = sorted(of_city, key=lambda city: (city not in with_photos, -len(of_city[city]), city))
+    found = {city: of_city[city] for city in order}
+    if rest:
+        found.setdefault(next(iter(found), ""), []).extend(rest)
+    return found
 
 
 def execute_side_by_side(
     parts: Mapping[str, Sequence[dg.AssetKey]],
     days: Sequence[date],
+    processes: int,
     tell: Callable[[str, Told], None],
 ) -> Outcome:
-    """Run lanes over some days, a process each, telling of each step of each lane.
+    """Run lanes over some days, so many at a time, telling of each step of each lane.
 
-    DAGSTER_HOME says where their books are. A lane whose process dies is a failure of that lane.
+    DAGSTER_HOME says where their books are. A lane whose process dies is a failure of that lane,
+    and of those that had not ended.
     """
     # Read by a lane's libraries when it starts: lanes would wait for each other's threads.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -59,7 +61,7 @@ def execute_side_by_side(
     outcome = Outcome()
     with (
         context.Manager() as manager,
-        ProcessPoolExecutor(len(parts), context, _end_with, (os.getpid(),)) as pool,
+        ProcessPoolExecutor(min(processes, len(parts)), context, _end_with, (os.getpid(),)) as pool,
     ):
         said = manager.Queue()
         running = {

@@ -237,8 +237,9 @@ def _run_and_report(
         )
     os.environ["DAGSTER_HOME"] = str(home)  # the file's own settings refer to it
     total = sum(step.days for step in steps)
-    parts = lanes([*dict.fromkeys(key for step in steps for key in step.keys)], processes)
-    names = [*parts] if len(parts) > 1 else [""]
+    parts = lanes([*dict.fromkeys(key for step in steps for key in step.keys)])
+    is_shared = min(processes, len(parts)) > 1
+    names = [*parts] if is_shared else [""]
     with (
         dg.DagsterInstance.from_config(str(home)) as instance,
         Shown(out, dict.fromkeys(names, total or len(steps)), is_of_days=total > 0) as shown,
@@ -246,8 +247,8 @@ def _run_and_report(
         if ended := end_abandoned_runs(instance):
             out.print(f"{ended} run(s) of a process that is gone were marked as failed")
         try:
-            if len(parts) > 1:
-                outcome = execute_side_by_side(parts, days, shown.tell)
+            if is_shared:
+                outcome = execute_side_by_side(parts, days, processes, shown.tell)
             else:
                 outcome = execute(steps, defs, instance, partial(shown.tell, ""))
         except KeyboardInterrupt as error:

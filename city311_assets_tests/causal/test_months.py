@@ -288,6 +288,22 @@ def test_what_a_town_cannot_tell_has_no_number(empty: Warehouse):
     assert (only["att_hours"], only["reason"]) == (None, "no control in the stratum")
 
 
+def test_a_place_whose_cases_are_all_young_says_so(empty: Warehouse):
+    known = cases().with_columns(
+        pl.when(pl.col("day") >= dt.date(2026, 5, 20))
+        .then(pl.lit("New"))
+        .otherwise("neighborhood")
+        .alias("neighborhood")
+    )
+    store(empty, known)
+    for name in ("matched_pairs", "balance", "att", "sensitivity"):
+        result = make(empty, name)
+        assert result.success, (name, failure(result))
+        assert all(verdicts(result).values())
+    new = headlines(empty)["New"]
+    assert (new["reason"], new["att_hours"], new["n_treated"]) == ("no mature case", None, 0)
+
+
 def test_a_month_without_cases_has_a_design_and_no_effects(empty: Warehouse):
     for name in TABLES:
         result = make(empty, name)

@@ -21,7 +21,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     graph = ("--select", 'not key:"atlas/projections/*"')
     done = installation.run("materialize", *DAYS, *graph, "--processes", "2")
     assert done.returncode == 0, done.stdout + done.stderr
-    for lane in ("chicago", "new_york, san_francisco"):
+    for lane in ("chicago", "new_york", "san_francisco"):
         assert f"{lane}: {DAYS[1]} to {DAYS[3]}: done, 3/3 days" in done.stdout
     return installation
 
