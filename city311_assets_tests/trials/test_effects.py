@@ -2,6 +2,7 @@
 
 import datetime as dt
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -53,7 +54,8 @@ def contrasts(pairs: pl.DataFrame) -> dict[str, float]:
         day_outcomes(SF_311, day, seed=settings().sample_seed, records_per_day=RECORDS_PER_DAY)
         for day in days
     ).select("record_id", pl.col("hours_elsewhere").fill_null(np.inf))
-    delays: dict = truth(settings().sample_seed)["extra_hours"]["san_francisco"]  # type: ignore[index]
+    planted: Any = truth(settings().sample_seed)
+    delays = planted["extra_hours"]["san_francisco"]
     limit = limit_hours()
     gains = pairs.join(outcomes, on="record_id").with_columns(
         own=pl.col("neighborhood").replace_strict(delays),
@@ -96,7 +98,8 @@ def test_the_sample_citys_delays_lie_in_their_intervals(
     monkeypatch.setenv("CITY311_DATA_DIR", city.settings["CITY311_DATA_DIR"])
     part = Slice(SF_311.name, MONTH, dt.date(2026, 5, 1))
     people = population(warehouse, SF_311, part, MONTH).mature
-    nulls = set(truth(settings().sample_seed)["null_neighborhoods"]["san_francisco"])  # type: ignore[index]
+    planted: Any = truth(settings().sample_seed)
+    nulls = set(planted["null_neighborhoods"]["san_francisco"])
     quiet = people.chosen(people.cases["neighborhood"].is_in([*nulls]).to_numpy())
     units = units_of(quiet)
     floors = similarity_floors(units.vectors, units.strata, 0.5, 311)
