@@ -18,12 +18,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import Any
 
 import polars as pl
+
+from city311_assets.serving.page_parts import part, plotly_script, script_hash
 
 logger = logging.getLogger(__name__)
 
@@ -170,13 +171,13 @@ def page(month: AtlasMonth, photos: Path) -> str:
     data = json.dumps(
         _data(month, photos), ensure_ascii=False, allow_nan=False, separators=(",", ":")
     )
-    script = _part("atlas_page.js")
-    plotly = _plotly()
-    hashes = " ".join(_script_hash(text) for text in (plotly, script))
-    return Template(_part("atlas_page.html")).substitute(
+    script = part("atlas_page.js")
+    plotly = plotly_script()
+    hashes = " ".join(script_hash(text) for text in (plotly, script))
+    return Template(part("atlas_page.html")).substitute(
         title=html.escape(f"{month.title}: what cases are about, {month.month:%B %Y}"),
         policy=POLICY.format(hashes=hashes),
-        style=_part("atlas_page.css"),
+        style=part("atlas_page.css"),
         data=data.translate(ESCAPES),
         plotly=plotly,
         script=script,
@@ -186,27 +187,9 @@ def page(month: AtlasMonth, photos: Path) -> str:
 @cache
 def page_version() -> str:
     """Return a hash of everything in a page that is not its month's: another needs a new page."""
-    names = ("atlas_page.html", "atlas_page.css", "atlas_page.js", "atlas_page.py")
-    parts = [*map(_part, names), _plotly()]
+    names = ("atlas_page.html", "atlas_page.css", "atlas_page.js", "atlas_page.py", "page_parts.py")
+    parts = [*map(part, names), plotly_script()]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
-
-
-@cache
-def _part(name: str) -> str:
-    return files("city311_assets.serving").joinpath(name).read_text("utf-8")
-
-
-@cache
-def _plotly() -> str:
-    """Return plotly's script, so that nothing in it ends the element it stands in."""
-    from plotly.offline import get_plotlyjs
-
-    return get_plotlyjs().replace("</script", r"<\/script").replace("<!--", r"<\!--")
-
-
-@cache
-def _script_hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _data(month: AtlasMonth, photos: Path) -> dict[str, Any]:

@@ -5,14 +5,12 @@ the frames come from (`effects_pages`), where the page goes (`atlas_pages`), and
 does with it (`effects_page.js`).
 """
 
-import base64
 import hashlib
 import html
 import json
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -20,6 +18,7 @@ from typing import Any
 import polars as pl
 
 from city311_assets.serving.atlas_page import ESCAPES, POLICY, thumbnails
+from city311_assets.serving.page_parts import part, plotly_script, script_hash
 from city311_assets.warehouse.tables.causal import ATT, DESIGN
 
 # With these a page stays below 10 MB beside plotly's script; base64 makes a third more of pictures.
@@ -99,13 +98,13 @@ def page(month: EffectsMonth, photos: Path) -> str:
     data = json.dumps(
         _data(month, photos), ensure_ascii=False, allow_nan=False, separators=(",", ":")
     )
-    script = _part("effects_page.js")
-    plotly = _plotly()
-    hashes = " ".join(_script_hash(text) for text in (plotly, script))
-    return Template(_part("effects_page.html")).substitute(
+    script = part("effects_page.js")
+    plotly = plotly_script()
+    hashes = " ".join(script_hash(text) for text in (plotly, script))
+    return Template(part("effects_page.html")).substitute(
         title=html.escape(_title(month)),
         policy=POLICY.format(hashes=hashes),
-        style=_part("effects_page.css"),
+        style=part("effects_page.css"),
         data=data.translate(ESCAPES),
         plotly=plotly,
         script=script,
@@ -115,8 +114,14 @@ def page(month: EffectsMonth, photos: Path) -> str:
 @cache
 def page_version() -> str:
     """Return a hash of everything in a page that is not its month's: another needs a new page."""
-    names = ("effects_page.html", "effects_page.css", "effects_page.js", "effects_page.py")
-    return hashlib.sha256("\0".join([*map(_part, names), _plotly()]).encode()).hexdigest()
+    names = (
+        "effects_page.html",
+        "effects_page.css",
+        "effects_page.js",
+        "effects_page.py",
+        "page_parts.py",
+    )
+    return hashlib.sha256("\0".join([*map(part, names), plotly_script()]).encode()).hexdigest()
 
 
 def pictures(month: EffectsMonth, photos: Path) -> dict[str, str]:
@@ -138,24 +143,6 @@ def pictures(month: EffectsMonth, photos: Path) -> dict[str, str]:
         if record in small:
             kept[record] = small[record]
     return kept
-
-
-@cache
-def _part(name: str) -> str:
-    return files("city311_assets.serving").joinpath(name).read_text("utf-8")
-
-
-@cache
-def _plotly() -> str:
-    """Return plotly's script, so that nothing in it ends the element it stands in."""
-    from plotly.offline import get_plotlyjs
-
-    return get_plotlyjs().replace("</script", r"<\/script").replace("<!--", r"<\!--")
-
-
-@cache
-def _script_hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _title(month: EffectsMonth) -> str:

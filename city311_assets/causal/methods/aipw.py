@@ -12,12 +12,11 @@ from city311_assets.causal.methods.balance import deal_to_folds
 from city311_assets.causal.methods.estimators import (
     CONSTANT,
     LEAST_TREATED,
-    LEVEL,
     NO_CONTROL,
     NO_VARIANCE,
-    NORMAL_FROM,
     TOO_FEW,
     Effect,
+    interval,
 )
 from city311_assets.gold.methods.arrays import Bools, Floats, Ints
 
@@ -143,7 +142,8 @@ def aipw_effect(
     se = float(np.sqrt((influence**2).sum()))
     if not se > 0:
         return replace(effect, reason=NO_VARIANCE)
-    return _with_interval(effect, estimate, se)
+    low, high, p = interval(estimate, se, effect.n_treated)
+    return replace(effect, se=se, low=low, high=high, p=p)
 
 
 def _terms(features: Floats) -> Floats:
@@ -212,16 +212,6 @@ def _ridge(terms: Floats, outcome: Floats) -> tuple[float, Floats]:
             best, chosen = error, shrunk
     slopes = directions @ chosen
     return level - float(centre @ slopes), slopes
-
-
-def _with_interval(effect: Effect, estimate: float, se: float) -> Effect:
-    """Return the effect with its interval, and the p of the same distribution."""
-    from scipy import stats
-
-    law = stats.norm() if effect.n_treated >= NORMAL_FROM else stats.t(effect.n_treated - 1)
-    half = float(law.ppf((1 + LEVEL) / 2)) * se
-    p = 2 * float(law.sf(abs(estimate) / se))
-    return replace(effect, se=se, low=estimate - half, high=estimate + half, p=p)
 
 
 def _refuse(y: Floats, x: Floats, treated: Bools, controls: Bools, folds: int) -> None:

@@ -36,7 +36,7 @@ LEAST_SUPPORT = 0.5
 OF_THE_SAME = 4
 LOOKED_AT = 16
 Z_95 = 1.959963984540054
-# Of more controls the cross-check draws so many: its trees are fitted anew for each neighbourhood.
+# Of more controls the cross-check draws so many: its models are fitted anew for each one.
 MOST_CONTROLS = 3_000
 
 

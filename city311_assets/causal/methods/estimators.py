@@ -425,15 +425,18 @@ def _effect(
     if not (np.isfinite(spread) and spread > 0):
         return replace(effect, reason=NO_VARIANCE)
     se = float(np.sqrt(spread)) / effect.n_matched
-    low, high, p = _interval(estimate, se, effect.n_matched)
+    low, high, p = interval(estimate, se, effect.n_matched)
     flipped = None
     if draws:
         flipped = float(sign_flip_p(contributions(residual, matches), estimate, draws, seed))
     return replace(effect, se=se, low=low, high=high, p=p, p_randomization=flipped)
 
 
-def _interval(estimate: float, se: float, n: int) -> tuple[float, float, float]:
-    """Return the ends of the interval, and the p of the same distribution."""
+def interval(estimate: float, se: float, n: int) -> tuple[float, float, float]:
+    """Return the ends of the 95 % interval of an estimate on n units, and the p that agrees.
+
+    By Student's t below 50 units, else the normal law.
+    """
     from scipy import special
 
     share, away = (1 + LEVEL) / 2, abs(estimate) / se
