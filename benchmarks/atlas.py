@@ -89,9 +89,9 @@ def of_leidens(cases: str, dimensions: str) -> None:
     """One partition by igraph's Leiden, and one by leidenalg's, at resolution 1."""
     graph = nearest_neighbors(clustered(int(cases), int(dimensions)), exact_up_to=0)
     edges, weights = cut.union_edges(graph, cut.FIRST)
-    net = cut.network(graph.size, edges)
+    net = cut.network(graph.size, edges, weights)
     with metered("igraph"):
-        ours = cut.leiden(net, weights, 1.0, SEED)
+        ours = cut.leiden(net, 1.0, SEED)
     with metered("leidenalg"):
         theirs = leidenalg.find_partition(
             net, leidenalg.RBConfigurationVertexPartition, weights=weights, seed=SEED

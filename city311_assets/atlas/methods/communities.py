@@ -24,8 +24,13 @@ SUB_LARGER_THAN = 500
 # From far below the usual resolution of 1, at which large graphs are cut into dozens of parts, to
 # twice it: what is finer is a matter of sub-clusters.
 RESOLUTIONS = (0.1, 0.14, 0.2, 0.28, 0.4, 0.57, 0.8, 1.13, 1.6, 2.0)
-# Partitions of each resolution, of which every pair is compared.
+# Partitions of each resolution, of which every pair is compared; and those by which is seen which
+# resolutions are worth so many.
 PARTITIONS = 5
+AT_FIRST = 2
+LATER = range(AT_FIRST, PARTITIONS)
+# Where the first partitions agree less than the best by more, five would not be the most stable.
+FAR_BELOW = 0.1
 # Stabilities that differ by less are alike: a handful of cases at an edge. At 0.02 the fragments of
 # topics that are told apart perfectly at a coarser resolution were taken for topics.
 ALIKE_WITHIN = 0.001
@@ -35,6 +40,8 @@ LEAST_SUB_STABILITY = 0.7
 SAME = 1 - 1e-5
 ITERATIONS = 2
 OUTLIER = -1
+# Cells of a table of two partitions that are counted without sorting.
+DENSE_TABLE = 4_000_000
 
 PROFILE = {"resolution": pl.Float64, "clusters": pl.Int64, "stability": pl.Float64}
 
@@ -81,9 +88,10 @@ def communities(
 
     The graph that is cut joins a case with its first neighbours and with those it is one of, each
     pair once, weighted by cosine; what is not similar (0 or less) is not joined. Modularity with a
-    resolution is maximized, several times with other seeds at each of a ladder of resolutions, and
-    the one is taken whose partitions agree best (mean adjusted Rand index of all pairs; of equals,
-    within 0.001, the finest); of its partitions, the one that agrees best with the others.
+    resolution is maximized, twice with other seeds at each of a ladder of resolutions, five times
+    where these agree best or nearly so, and the one is taken whose partitions agree best (mean
+    adjusted Rand index of all pairs; of equals, within 0.001, the finest); of its partitions, the
+    one that agrees best with the others.
     A resolution at which fewer than two clusters have the least size is not taken while another
     has: that everything is one cluster is perfectly stable, and says nothing. No label, and no
     number of clusters, enters the rule.
@@ -109,7 +117,7 @@ def communities(
         )
     size = graph.size
     edges, weights = union_edges(graph, first)
-    chosen = _chosen(size, edges, weights, seed, smallest)
+    chosen = _chosen(size, edges, weights, seed, smallest=smallest)
     labels = _by_size(chosen.labels, smallest)
     sublabels = np.full(size, OUTLIER, np.int32)
     for cluster in range(labels.max(initial=OUTLIER) + 1):
@@ -146,46 +154,107 @@ def union_edges(graph: NeighborGraph, first: int) -> tuple[Ints, Floats]:
     return np.stack([low[place], high[place]], axis=1), weight[is_joined][place]
 
 
-def _chosen(size: int, edges: Ints, weights: Floats, seed: int, smallest: int) -> Choice:
-    from sklearn.metrics import adjusted_rand_score
+def _chosen(
+    size: int, edges: Ints, weights: Floats, seed: int, *, smallest: int, worth_it: float = 0.0
+) -> Choice:
+    """Return the partition of the most stable resolution.
 
+    Where even the first partitions of none agree nearly as well as is `worth_it`, more are not
+    made.
+    """
     if not len(edges):
         alone = np.arange(size, dtype=np.int32)
         return Choice(alone, RESOLUTIONS[0], 1.0, pl.DataFrame(schema=PROFILE))
-    net = network(size, edges)
-    partitions: list[Indices] = []
-    rows: list[tuple[float, int, float]] = []
-    for resolution in RESOLUTIONS:
-        found = [leiden(net, weights, resolution, seed + k) for k in range(PARTITIONS)]
-        agreement = np.eye(PARTITIONS)
-        for one, other in combinations(range(PARTITIONS), 2):
-            rand = adjusted_rand_score(found[one], found[other])
-            agreement[one, other] = agreement[other, one] = rand
-        medoid = found[int(agreement.sum(axis=1).argmax())]
-        partitions.append(medoid)
-        clusters = int((np.bincount(medoid) >= smallest).sum())
-        pairs = PARTITIONS * (PARTITIONS - 1)
-        rows.append((resolution, clusters, float((agreement.sum() - PARTITIONS) / pairs)))
-    profile = pl.DataFrame(rows, schema=PROFILE, orient="row")
-    place = _finest_of_the_most_stable(profile)
-    return Choice(partitions[place], rows[place][0], rows[place][2], profile)
+    net = network(size, edges, weights)
+    ladder = [
+        [leiden(net, resolution, seed + k) for k in range(AT_FIRST)] for resolution in RESOLUTIONS
+    ]
+    first = _profile(ladder, smallest)
+    best = _most_stable(first)
+    is_near = first["stability"].to_numpy() >= best - FAR_BELOW
+    is_whole = np.zeros(len(ladder), np.bool_)
+    if best >= worth_it - FAR_BELOW:
+        for place in np.flatnonzero(is_near)[::-1]:
+            ladder[place] += [leiden(net, RESOLUTIONS[place], seed + k) for k in LATER]
+            is_whole[place] = True
+            of_place = _profile(ladder[place : place + 1], smallest)
+            # Nothing coarser is more stable than this, or is taken instead if as stable.
+            if of_place["clusters"][0] > 1 and of_place["stability"][0] >= 1 - ALIKE_WITHIN:
+                break
+    profile = _profile(ladder, smallest)
+    told = np.flatnonzero(is_whole) if is_whole.any() else np.arange(len(ladder))
+    place = told[_finest_of_the_most_stable(profile[told])]
+    labels = ladder[place][_medoid(ladder[place])]
+    return Choice(labels, RESOLUTIONS[place], profile["stability"][int(place)], profile)
+
+
+def _profile(ladder: list[list[Indices]], smallest: int) -> pl.DataFrame:
+    """Return the profile: of each resolution the clusters of its medoid, and its stability."""
+    rows = []
+    for resolution, found in zip(RESOLUTIONS, ladder, strict=False):
+        agreement, pairs = _agreement(found), len(found) * (len(found) - 1)
+        clusters = int((np.bincount(found[_medoid(found)]) >= smallest).sum())
+        rows.append((resolution, clusters, float((agreement.sum() - len(found)) / pairs)))
+    return pl.DataFrame(rows, schema=PROFILE, orient="row")
+
+
+def _medoid(found: list[Indices]) -> int:
+    """Return which partition agrees best with the others."""
+    return int(_agreement(found).sum(axis=1).argmax())
+
+
+def _agreement(found: list[Indices]) -> Floats:
+    agreement = np.eye(len(found))
+    for one, other in combinations(range(len(found)), 2):
+        agreement[one, other] = agreement[other, one] = rand_index(found[one], found[other])
+    return agreement
+
+
+def rand_index(one: Indices, other: Indices) -> float:
+    """Return the adjusted Rand index of two partitions, each numbered from 0.
+
+    As scikit-learn computes it, without its checks of the input, which take longer on small parts.
+    https://doi.org/10.1007/BF01908075
+    """
+    width = int(other.max()) + 1
+
+    def pairs(counts: Ints) -> float:
+        return float((counts * (counts - 1.0)).sum()) / 2
+
+    if int(one.max() + 1) * width <= DENSE_TABLE:
+        table = np.bincount(one.astype(np.int64) * width + other)
+    else:
+        _, table = np.unique(one.astype(np.int64) * width + other, return_counts=True)
+    both, of_one, of_other = pairs(table), pairs(np.bincount(one)), pairs(np.bincount(other))
+    every = pairs(np.array([len(one)]))
+    expected = of_one * of_other / every if every else 0.0
+    highest = (of_one + of_other) / 2
+    return 1.0 if highest == expected else (both - expected) / (highest - expected)
+
+
+def _most_stable(profile: pl.DataFrame) -> float:
+    """Return the highest stability of a resolution that has more than one cluster, if any has."""
+    clusters, stability = profile["clusters"].to_numpy(), profile["stability"].to_numpy()
+    return float(stability[clusters >= min(2, clusters.max())].max())
 
 
 def _finest_of_the_most_stable(profile: pl.DataFrame) -> int:
     """Return the row of a profile that is taken: of more than one cluster, if any is."""
     clusters, stability = profile["clusters"].to_numpy(), profile["stability"].to_numpy()
-    told = np.where(clusters >= min(2, clusters.max()), stability, -np.inf)
-    return int(np.flatnonzero(told >= told.max() - ALIKE_WITHIN)[-1])
+    is_told = clusters >= min(2, clusters.max())
+    return int(np.flatnonzero(is_told & (stability >= _most_stable(profile) - ALIKE_WITHIN))[-1])
 
 
-def network(size: int, edges: Ints) -> "igraph.Graph":
-    """Return cases and the pairs that are joined, as igraph holds them."""
+def network(size: int, edges: Ints, weights: Floats) -> "igraph.Graph":
+    """Return cases and the pairs that are joined, weighted, as igraph holds them."""
     import igraph
 
-    return igraph.Graph(n=size, edges=edges.tolist())
+    net = igraph.Graph(n=size, edges=edges)
+    net.es["weight"] = weights.tolist()
+    return net
 
 
-def leiden(net: "igraph.Graph", weights: Floats, resolution: float, seed: int) -> Indices:
+def leiden(net: "igraph.Graph", resolution: float, seed: int) -> Indices:
     """Return the part of each case, by modularity with a resolution.
 
     igraph's own Leiden: leidenalg reaches the same modularity in ten to twenty times the time.
@@ -199,12 +268,17 @@ def leiden(net: "igraph.Graph", weights: Floats, resolution: float, seed: int) -
     random_state = random.getstate()
     random.seed(seed)
     try:
-        found = net.community_leiden(
-            "modularity", weights=weights.tolist(), resolution=resolution, n_iterations=ITERATIONS
+        # The class below `Graph` returns the parts alone: that one walks over all of them again.
+        parts, _ = igraph.GraphBase.community_leiden(
+            net,
+            edge_weights="weight",
+            resolution=resolution,
+            normalize_resolution=True,
+            n_iterations=ITERATIONS,
         )
     finally:
         random.setstate(random_state)
-    return np.asarray(found.membership, np.int32)
+    return np.array(parts, np.int32)
 
 
 def _by_size(labels: Indices, smallest: int) -> Indices:
@@ -224,7 +298,14 @@ def _parts(is_member: Bools, edges: Ints, weights: Floats, seed: int, smallest: 
     within = is_member[edges].all(axis=1)
     place = np.cumsum(is_member) - 1
     size = int(is_member.sum())
-    chosen = _chosen(size, place[edges[within]], weights[within], seed, smallest)
+    chosen = _chosen(
+        size,
+        place[edges[within]],
+        weights[within],
+        seed,
+        smallest=smallest,
+        worth_it=LEAST_SUB_STABILITY,
+    )
     parts = _by_size(chosen.labels, smallest)
     if parts.max(initial=OUTLIER) < 1 or chosen.stability < LEAST_SUB_STABILITY:
         return np.full(size, OUTLIER, np.int32)
@@ -235,4 +316,4 @@ def _modularity(size: int, edges: Ints, weights: Floats, labels: Indices) -> flo
     if not len(edges):
         return 0.0
     apart = np.where(labels == OUTLIER, labels.max(initial=0) + 1 + np.arange(size), labels)
-    return float(network(size, edges).modularity(apart.tolist(), weights=weights))
+    return float(network(size, edges, weights).modularity(apart.tolist(), weights="weight"))

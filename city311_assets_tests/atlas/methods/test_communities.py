@@ -135,8 +135,8 @@ def test_a_text_that_came_in_often_is_no_island_of_its_own():
 def test_modularity_is_that_of_leidenalg(resolution: float):
     rows, _ = topics([150] * 8, spread=1.4)
     edges, weights = module.union_edges(nearest_neighbors(rows), 15)
-    net = module.network(len(rows), edges)
-    ours = module.leiden(net, weights, resolution, 311)
+    net = module.network(len(rows), edges, weights)
+    ours = module.leiden(net, resolution, 311)
     reference = leidenalg.find_partition(
         net,
         leidenalg.RBConfigurationVertexPartition,
@@ -181,3 +181,54 @@ def test_the_modularity_told_is_that_of_the_clusters():
     net = igraph.Graph(n=200, edges=edges.tolist())
     expected = net.modularity(found.labels.tolist(), weights=weights)
     assert found.modularity == pytest.approx(expected)
+
+
+def test_agreement_is_scikit_learns_adjusted_rand_index():
+    rng = np.random.default_rng(311)
+    for size in rng.integers(2, 80, 100):
+        one, other = (
+            np.unique(rng.integers(0, rng.integers(1, 9), size), return_inverse=True)[1].astype(
+                np.int32
+            )
+            for _ in range(2)
+        )
+        expected = adjusted_rand_score(one, other)
+        assert module.rand_index(one, other) == pytest.approx(expected, abs=1e-12)
+
+
+def test_agreement_of_many_small_parts_is_counted_without_a_table(monkeypatch):
+    rng = np.random.default_rng(311)
+    one, other = (rng.permutation(np.repeat(np.arange(50, dtype=np.int32), 4)) for _ in range(2))
+    dense = module.rand_index(one, other)
+    monkeypatch.setattr(module, "DENSE_TABLE", 1)
+    assert module.rand_index(one, other) == dense
+
+
+def test_no_more_partitions_than_are_worth_it(monkeypatch):
+    """The same choice as with five partitions of every resolution, of fewer than half as many."""
+    rows, _ = topics([200, 150, 100, 80, 60], spread=1.2)
+    edges, weights = module.union_edges(nearest_neighbors(rows), 15)
+    made = []
+
+    def counted(*given):
+        made.append(given)
+        return leiden(*given)
+
+    leiden = module.leiden
+    monkeypatch.setattr(module, "leiden", counted)
+    chosen = module._chosen(len(rows), edges, weights, 311, smallest=15)
+    few = len(made)
+    monkeypatch.setattr(module, "FAR_BELOW", np.inf)
+    monkeypatch.setattr(module, "ALIKE_WITHIN", -1.0)
+    whole = module._profile(
+        [
+            [leiden(module.network(len(rows), edges, weights), r, 311 + k) for k in range(5)]
+            for r in module.RESOLUTIONS
+        ],
+        15,
+    )
+    monkeypatch.undo()
+    place = module._finest_of_the_most_stable(whole)
+    assert chosen.resolution == whole["resolution"][place]
+    assert chosen.stability == whole["stability"][place]
+    assert few < 50 / 2
