@@ -85,9 +85,12 @@ def portal(served_portals: Portals) -> Portals:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options of `make trials` and `make faults`."""
+    """Add the options that write pages of the docs."""
     parser.addoption("--trials-report", default=None, help="Page to write the trials' results to.")
     parser.addoption("--faults-page", default=None, help="Page to write the faults' outcomes to.")
+    parser.addoption(
+        "--references-page", default=None, help="Page to write the references of matching to."
+    )
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """Effects: the planted delays of the sample city, and a study in which the truth is known."""
 
 import datetime as dt
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from city311_assets.feeds.sf_311 import SF_311
 from city311_assets.partitions import Slice
 from city311_assets.sample_city.records import day_outcomes
 from city311_assets.sample_city.truth import truth
-from city311_assets.settings import settings
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets_tests.causal.study import SCENARIOS, Scenario, drawn, scored, told
 from city311_assets_tests.commands import Installation
@@ -26,6 +26,8 @@ pytestmark = pytest.mark.trial
 FIRST, MONTH, LAST = dt.date(2026, 2, 1), dt.date(2026, 4, 1), dt.date(2026, 4, 30)
 RECORDS_PER_DAY = 400
 ENOUGH = 100
+SEEDS = (311, 312, 313)
+Z_95 = 1.96
 CHAIN = (
     'key:"bronze/sf_311" or key:"silver/requests/sf_311" or key:"bronze/boundaries/san_francisco" '
     'or key:"atlas/captions/sf_311" or key:"atlas/text_models/sf_311" '
@@ -47,14 +49,13 @@ PLACEBOS = "select placebo, significant, effects from causal.placebo where month
 DRAWS, WITH_AIPW = 1_000, 150
 
 
-def contrasts(pairs: pl.DataFrame) -> dict[str, float]:
+def contrasts(pairs: pl.DataFrame, seed: int) -> dict[str, float]:
     """Return what each neighbourhood's cases truly took longer than with their controls' delays."""
     days = [FIRST + dt.timedelta(days=n) for n in range((LAST - FIRST).days + 1)]
     outcomes = pl.concat(
-        day_outcomes(SF_311, day, seed=settings().sample_seed, records_per_day=RECORDS_PER_DAY)
-        for day in days
+        day_outcomes(SF_311, day, seed=seed, records_per_day=RECORDS_PER_DAY) for day in days
     ).select("record_id", pl.col("hours_elsewhere").fill_null(np.inf))
-    planted: Any = truth(settings().sample_seed)
+    planted: Any = truth(seed)
     delays = planted["extra_hours"]["san_francisco"]
     limit = limit_hours()
     gains = pairs.join(outcomes, on="record_id").with_columns(
@@ -69,13 +70,27 @@ def contrasts(pairs: pl.DataFrame) -> dict[str, float]:
     return dict(by_name.rows())
 
 
-def test_the_sample_citys_delays_lie_in_their_intervals(
-    tmp_path: Path, trial, monkeypatch: pytest.MonkeyPatch
-):
-    """Three months of San Francisco at 400 records a day, without any model, from the portal to the
-    effects: the truth is what each matched case took longer than with the delays of its controls,
-    both restricted. Null neighbourhoods are compared among themselves."""
-    city = Installation.small(tmp_path, CITY311_SAMPLE_RECORDS_PER_DAY=str(RECORDS_PER_DAY))
+@dataclass(frozen=True)
+class Found:
+    """What one sample city's effects say, and what was planted there."""
+
+    is_inside: list[bool]
+    z: list[float]
+    ours_off: list[float]
+    naive_off: list[float]
+    nulls: int
+    nulls_below: int
+    least_q: float
+    contradicted: int
+    placebos: dict[str, tuple[int, int]]
+
+
+def of_a_city(folder: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> Found:
+    city = Installation.small(
+        folder,
+        CITY311_SAMPLE_RECORDS_PER_DAY=str(RECORDS_PER_DAY),
+        CITY311_SAMPLE_SEED=str(seed),
+    )
     done = city.run("materialize", "--from", str(FIRST), "--to", str(LAST), "--select", CHAIN)
     assert done.returncode == 0, done.stdout + done.stderr
     pairs = pl.DataFrame(
@@ -83,14 +98,10 @@ def test_the_sample_citys_delays_lie_in_their_intervals(
         schema=["record_id", "neighborhood", "control_neighborhood", "weight"],
         orient="row",
     )
-    true = contrasts(pairs)
+    true = contrasts(pairs, seed)
     found = [row for row in city.query(HEADLINES) if row[2] is not None and row[5] >= ENOUGH]
-    covered = [low <= true[name] <= high for name, _, low, high, *_ in found]
     naive = dict(city.query(NAIVE))
-    slow = [name for name, *_ in found if true[name] > 10]
-    ours = {name: effect for name, effect, *_ in found}
-    missed = [naive[name] - true[name] for name in slow]
-    placebos = {name: (hits, tests) for name, hits, tests in city.query(PLACEBOS)}
+    slow = [(name, effect) for name, effect, *_ in found if true[name] > 10]
 
     warehouse = Warehouse(
         database=str(Path(city.settings["CITY311_DATA_DIR"]) / "warehouse/warehouse.duckdb")
@@ -98,7 +109,7 @@ def test_the_sample_citys_delays_lie_in_their_intervals(
     monkeypatch.setenv("CITY311_DATA_DIR", city.settings["CITY311_DATA_DIR"])
     part = Slice(SF_311.name, MONTH, dt.date(2026, 5, 1))
     people = population(warehouse, SF_311, part, MONTH).mature
-    planted: Any = truth(settings().sample_seed)
+    planted: Any = truth(seed)
     nulls = set(planted["null_neighborhoods"]["san_francisco"])
     quiet = people.chosen(people.cases["neighborhood"].is_in([*nulls]).to_numpy())
     units = units_of(quiet)
@@ -108,21 +119,59 @@ def test_the_sample_citys_delays_lie_in_their_intervals(
     ).above(floors)
     effects = corrected_effects(units, matches, 3, same_side=SameSide(units))
     p = np.array([e.p for e in effects.values() if e.p is not None and e.n_matched >= ENOUGH])
-    least_q = float((np.sort(p) * len(p) / np.arange(1, len(p) + 1)).min())
+    return Found(
+        is_inside=[low <= true[name] <= high for name, _, low, high, *_ in found],
+        z=[
+            (effect - true[name]) / ((high - low) / 2 / Z_95)
+            for name, effect, low, high, *_ in found
+        ],
+        ours_off=[effect - true[name] for name, effect in slow],
+        naive_off=[naive[name] - true[name] for name, _ in slow],
+        nulls=len(p),
+        nulls_below=int((p < 0.05).sum()),
+        least_q=float((np.sort(p) * len(p) / np.arange(1, len(p) + 1)).min()),
+        contradicted=sum(bool(row[6]) for row in found),
+        placebos={name: (hits, tests) for name, hits, tests in city.query(PLACEBOS)},
+    )
+
+
+def test_the_sample_citys_delays_lie_in_their_intervals(
+    tmp_path: Path, trial, monkeypatch: pytest.MonkeyPatch
+):
+    """Three months of San Francisco at 400 records a day, of three seeds, without any model, from
+    the portal to the effects: the truth is what each matched case took longer than with the delays
+    of its controls, both restricted. Null neighbourhoods are compared among themselves."""
+    cities = []
+    for seed in SEEDS:
+        (tmp_path / str(seed)).mkdir()
+        cities.append(of_a_city(tmp_path / str(seed), seed, monkeypatch))
+    inside = [sum(one.is_inside) for one in cities]
+    asked = [len(one.is_inside) for one in cities]
+    z = np.concatenate([one.z for one in cities])
+    ours, naive = (
+        float(np.mean(np.concatenate([getattr(one, name) for one in cities])))
+        for name in ("ours_off", "naive_off")
+    )
+    placebos = {
+        name: tuple(np.sum([one.placebos[name] for one in cities], axis=0).tolist())
+        for name in cities[0].placebos
+    }
+    below, nulls = sum(one.nulls_below for one in cities), sum(one.nulls for one in cities)
     trial.found(
-        neighbourhoods=len(found),
-        truth_inside=f"{sum(covered)} of {len(found)}",
-        null_ones_compared_among_themselves=f"{len(p)}, least q {least_q:.2f}, p < 0.05 in "
-        f"{int((p < 0.05).sum())}",
-        bias_hours_of_ours=round(float(np.mean([ours[n] - true[n] for n in slow])), 2),
-        bias_hours_of_closed_cases_alone=round(float(np.mean(missed)), 2),
-        contradicted_by_aipw=sum(bool(row[6]) for row in found),
+        truth_inside=", ".join(f"{n} of {m}" for n, m in zip(inside, asked, strict=True)),
+        together=f"{sum(inside)} of {sum(asked)}, {sum(inside) / sum(asked):.1%}",
+        z_mean_and_deviation=f"{z.mean():.2f}, {z.std(ddof=1):.2f}",
+        null_ones_compared_among_themselves=f"p < 0.05 in {below} of {nulls}, least q "
+        + ", ".join(f"{one.least_q:.2f}" for one in cities),
+        bias_hours_of_ours=round(ours, 2),
+        bias_hours_of_closed_cases_alone=round(naive, 2),
+        contradicted_by_aipw=sum(one.contradicted for one in cities),
         placebos="; ".join(f"{name} {hits} of {tests}" for name, (hits, tests) in placebos.items()),
     )
-    assert np.mean(covered) >= 0.9
-    assert least_q > 0.05
+    assert sum(inside) / sum(asked) >= 0.9
+    assert below <= 0.1 * nulls
     # Dropping what is open hides a part of every delay.
-    assert np.mean(missed) < np.mean([ours[name] - true[name] for name in slow]) - 1
+    assert naive < ours - 1
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.name.replace(" ", "_"))

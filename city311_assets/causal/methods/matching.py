@@ -176,7 +176,7 @@ def similar_in_strata(
 
 
 def similarity_floors(
-    vectors: Vectors, strata: Ints, share: float, seed: int, pairs: int = 20_000
+    vectors: Vectors, strata: Ints, share: float, seed: int, pairs: int = 5_000
 ) -> Floats:
     """Return the similarity that a share of random pairs of each unit's stratum stay below, (n,).
 
