@@ -16,6 +16,7 @@ from city311_assets.atlas.slices import texts_of, window_of
 from city311_assets.atlas.windows import stored_graph
 from city311_assets.bronze.sources import Sources
 from city311_assets.feeds.feed import Feed
+from city311_assets.gold.methods.counts import STILL_OPEN
 from city311_assets.partitions import BY_YEAR, MONTHS, Slice, note_days
 from city311_assets.settings import settings
 from city311_assets.warehouse.checks import Property, slice_checks
@@ -35,7 +36,15 @@ OF_MONTH = f"""
     select record_id, day, cluster_id, sampling_weight, embedding_model
     from {CLUSTERS} where feed = $feed and month = $month
 """
-HOURS = f"select record_id, hours_to_close from {REQUESTS} where {REQUESTS.where}"
+# As `gold.cell_months` tells times: of work that was asked for, open cases by their age.
+HOURS = f"""
+    select record_id, hours_to_close is not null as is_closed,
+        coalesce(hours_to_close, date_diff('second', opened_at_utc, observed_until) / 3600.0)
+            as hours
+    from {REQUESTS} where {REQUESTS.where} and not is_administrative
+        and (hours_to_close is not null
+            or (hours_to_close_reason in $still_open and observed_until >= opened_at_utc))
+"""
 NAMED_BEFORE = f"""
     select cluster_id, name, name_method, name_model from {CLUSTER_NAMES}
     where feed = $feed and month = $before
@@ -98,11 +107,18 @@ def figures(cases: pl.DataFrame, month: date) -> pl.DataFrame:
     Parameters
     ----------
     cases
-        `record_id, day, cluster_id, sampling_weight, severity, hours_to_close`, outliers too.
+        `record_id, day, cluster_id, sampling_weight, severity`, `hours` to closing or for as long
+        as it was seen open (null if neither is known) and `is_closed`; outliers too.
     month
         First day of the newest month of the window.
     """
+    from city311_assets.gold.methods.survival import quantiles
+
     weight, is_new = pl.col("sampling_weight"), pl.col("day") >= month
+    timed = cases.drop_nulls(["cluster_id", "hours"])
+    medians = quantiles(timed, ["cluster_id"], (0.5,)).select(
+        "cluster_id", pl.col("q50").alias("median_hours_to_close")
+    )
     new, old = (
         cases.filter(which).select(weight.sum()).item() or 0.0 for which in (is_new, ~is_new)
     )
@@ -115,8 +131,8 @@ def figures(cases: pl.DataFrame, month: date) -> pl.DataFrame:
             weight.filter(is_new).sum().alias("new"),
             weight.filter(~is_new).sum().alias("old"),
             pl.col("severity").median().cast(pl.Float64).alias("median_severity"),
-            pl.col("hours_to_close").median().cast(pl.Float64).alias("median_hours_to_close"),
         )
+        .join(medians, on="cluster_id", how="left")
         .with_columns(
             pl.when((pl.col("old") > 0) & (new > 0))
             .then((pl.col("new") / (new or 1.0)) / (pl.col("old") / (old or 1.0)) - 1)
@@ -188,7 +204,7 @@ def _rows(
     params = {"feed": feed.name, "month": month, "before": of_month.reaching_back(months=1).start}
     clustered = warehouse.read(OF_MONTH, params, [CLUSTERS])
     texts = texts_of(warehouse, span).drop("day", "caption_method")
-    hours = warehouse.read(HOURS, span, [REQUESTS])
+    hours = warehouse.read(HOURS, span.params | {"still_open": [*STILL_OPEN]}, [REQUESTS])
     cases = (
         clustered.join(texts, on="record_id", how="left")
         .join(hours, on="record_id", how="left")

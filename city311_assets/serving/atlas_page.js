@@ -278,7 +278,7 @@
     size: "Cases of the window in the cluster", share: "Share of the window's cases",
     growth: "Its share of the newest month's cases against the months before",
     median_severity: "Median severity, 1 slight to 5 dangerous, as the model judges",
-    median_hours_to_close: "Median time until closed, of closed cases",
+    median_hours_to_close: "Time until half are closed, open ones counted",
   };
 
   function writeColumns() {

@@ -285,7 +285,8 @@ def test_figures_of_clusters():
             "cluster_id": [1, 1, 1, 2, 2, None],
             "sampling_weight": [1.0, 1.0, 2.0, 2.0, 1.0, 1.0],
             "severity": [1, 3, None, 2, None, 5],
-            "hours_to_close": [10.0, None, 30.0, None, None, 1.0],
+            "hours": [10.0, 500.0, 30.0, 40.0, None, 1.0],
+            "is_closed": [True, False, True, False, None, True],
         }
     )
     found = {row["cluster_id"]: row for row in figures(cases, MAY).to_dicts()}
@@ -294,7 +295,8 @@ def test_figures_of_clusters():
     # Half of May's four cases, of April's two of four by weight.
     assert found[1]["growth"] == pytest.approx((2 / 4) / (2 / 4) - 1)
     assert found[2]["growth"] == pytest.approx((1 / 4) / (2 / 4) - 1)
-    assert (found[1]["median_severity"], found[1]["median_hours_to_close"]) == (2.0, 20.0)
+    assert (found[1]["median_severity"], found[1]["median_hours_to_close"]) == (2.0, 30.0)
+    # None of its cases was closed while it was watched.
     assert found[2]["median_hours_to_close"] is None
     assert figures(cases.filter(pl.col("day") >= MAY), MAY)["growth"].null_count() == 2
 

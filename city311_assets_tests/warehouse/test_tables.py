@@ -170,7 +170,6 @@ def test_the_same_name_has_the_same_sentence_everywhere():
         "status",
         "error",
         "description",
-        "median_hours_to_close",
     }
 
 

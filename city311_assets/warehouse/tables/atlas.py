@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from city311_assets.warehouse.tables.bronze import DAY, FEED, RECORD_ID
-from city311_assets.warehouse.tables.gold import IS_PROVISIONAL, MONTH
+from city311_assets.warehouse.tables.gold import IS_PROVISIONAL, MEDIAN_HOURS_TO_CLOSE, MONTH
 from city311_assets.warehouse.tables.table import Column, Table
 
 PHOTO_ID = Column("photo_id", "VARCHAR", "SHA-256 of the photo's bytes; null if none were had.")
@@ -275,11 +275,7 @@ CLUSTER_NAMES = Table(
             "where the window has no month before.",
         ),
         Column("median_severity", "DOUBLE", "Median of its captions' severity; null if unknown."),
-        Column(
-            "median_hours_to_close",
-            "DOUBLE",
-            "Median hours of its closed cases; null if none is closed.",
-        ),
+        MEDIAN_HOURS_TO_CLOSE,
         Column("exemplar_ids", "VARCHAR[]", "Its most central cases, most central first.", False),
         Column("name_method", "VARCHAR", "`openai` or `c_tf_idf`.", nullable=False),
         Column("name_model", "VARCHAR", "Model asked for the name; null without one."),

@@ -35,6 +35,13 @@ SUCCESSES = Column(
 )
 COUNTS = (RECORDS, ELIGIBLE, SUCCESSES)
 
+MEDIAN_HOURS_TO_CLOSE = Column(
+    "median_hours_to_close",
+    "DOUBLE",
+    "Hours after which half of them are closed, by Kaplan-Meier, open ones censored at their age "
+    "when last observed; null where half were not closed by then.",
+)
+
 CELLS = Table(
     layer="gold",
     name="cells",
@@ -170,12 +177,7 @@ CELL_MONTHS = Table(
             "Requests that ask for work whose time to close, or age while open, is known: what the "
             "medians are of; null for incidents.",
         ),
-        Column(
-            "median_hours_to_close",
-            "DOUBLE",
-            "Hours after which half of them are closed, by Kaplan-Meier, open ones censored at "
-            "their age when last observed; null where half were not closed by then.",
-        ),
+        MEDIAN_HOURS_TO_CLOSE,
         Column(
             "p90_hours_to_close",
             "DOUBLE",
