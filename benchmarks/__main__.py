@@ -17,6 +17,7 @@ from benchmarks import (
     growth,
     pages_to_bronze,
     points_to_cells,
+    risk,
     slice_replaced,
 )
 from benchmarks.measuring import THREADS, Effort, say
@@ -31,6 +32,7 @@ STAGES = {
     "methods": gold_methods.measure,
     "atlas": atlas.measure,
     "causal": causal.measure,
+    "risk": risk.measure,
     "growth": growth.measure,
     "load": commands.code_location,
     "month": commands.sample_month,

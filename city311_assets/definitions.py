@@ -41,6 +41,15 @@ from city311_assets.gold.cells import cells
 from city311_assets.gold.forecast_scores import forecast_scores
 from city311_assets.gold.forecasts import forecasts
 from city311_assets.gold.hotspots import hotspots
+from city311_assets.risk.cell_days import cell_days as risk_cell_days
+from city311_assets.risk.costs import costs
+from city311_assets.risk.evaluations import evaluations
+from city311_assets.risk.models import models
+from city311_assets.risk.outcomes import outcomes
+from city311_assets.risk.recommendations import recommendations
+from city311_assets.risk.scores import scores
+from city311_assets.risk.targets.registry import TARGETS
+from city311_assets.risk.ward_coverage import ward_coverage
 from city311_assets.settings import settings
 from city311_assets.silver.incidents import incidents
 from city311_assets.silver.requests import requests
@@ -78,11 +87,21 @@ ATLAS = (
     duplicates,
 )
 CAUSAL = (matched_pairs, balance, att, sensitivity, placebo, design)
+RISK = (
+    risk_cell_days,
+    outcomes,
+    evaluations,
+    models,
+    scores,
+    costs,
+    recommendations,
+    ward_coverage,
+)
 OF_KIND = {"request": (*GOLD, *ATLAS, *CAUSAL), "incident": GOLD}
 
 
 def _declared() -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
-    """Return every asset and check of every feed and city."""
+    """Return every asset and check of every feed, city and target."""
     of_cities = [
         one
         for city in CITIES.values()
@@ -95,7 +114,8 @@ def _declared() -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
         for declare in (records, SILVER[feed.kind], *OF_KIND[feed.kind])
         for one in declare(feed)
     ]
-    return [*of_cities, *of_feeds]
+    of_targets = [one for target in TARGETS.values() for declare in RISK for one in declare(target)]
+    return [*of_cities, *of_feeds, *of_targets]
 
 
 def _with_policy(spec: dg.AssetSpec) -> dg.AssetSpec:

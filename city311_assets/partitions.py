@@ -26,16 +26,20 @@ BY_YEAR = dg.BackfillPolicy.multi_run(12)
 CARRIES_ON = "city311/carries_on"
 # Tag of an asset without slices that reads every day held: after a range of days it is made again.
 LOOKS_BACK = "city311/looks_back"
+# Tag of a daily asset that wants so many days after its own: its value says how many.
+LOOKS_AHEAD = "city311/looks_ahead"
+# Tag of a daily asset that wants the months before it first.
+AFTER_MONTHS = "city311/after_months"
 
 Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
-Scope = Literal["feed", "city"]
+Scope = Literal["feed", "city", "target"]
 Period = Literal["day", "month"]
 PARTITIONS: dict[Period, dg.TimeWindowPartitionsDefinition] = {"day": DAYS, "month": MONTHS}
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """One feed's (or city's) rows of the days from `start` up to, not including, `end`."""
+    """One feed's (or city's, or target's) rows of the days from `start` up to before `end`."""
 
     name: str
     start: date
@@ -54,7 +58,7 @@ class Slice:
 
     @property
     def params(self) -> dict[str, object]:
-        """The slice as query parameters: $feed or $city, $start, $end."""
+        """The slice as query parameters: $feed, $city or $target, $start, $end."""
         return {self.scope: self.name, "start": self.start, "end": self.end}
 
     @property

@@ -141,6 +141,20 @@ class Settings(BaseSettings):
         description="Share of a stratum's pairs than which two compared cases are more alike.",
     )
 
+    risk_medium_from: float = Field(
+        default=0.2, gt=0, lt=1, description="Probability from which a risk is called medium."
+    )
+    risk_high_from: float = Field(
+        default=0.5, gt=0, lt=1, description="Probability from which a risk is called high."
+    )
+    risk_priors: Path | None = Field(
+        default=None,
+        description="TOML file of priors that replace those of the package, by name.",
+    )
+    risk_crew_hours: float = Field(
+        default=80.0, gt=0, description="Crew hours of a day that recommendations may fill."
+    )
+
     lock_timeout_seconds: float = Field(
         default=600.0,
         gt=0,
@@ -213,6 +227,11 @@ class Settings(BaseSettings):
     def photos_path(self) -> Path:
         """Folder of the photos and their thumbnails."""
         return self.data_dir / "photos"
+
+    @property
+    def risk_models_path(self) -> Path:
+        """Folder of the fitted models of risk."""
+        return self.data_dir / "risk_models"
 
     @property
     def published_path(self) -> Path:

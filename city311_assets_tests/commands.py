@@ -53,7 +53,7 @@ class Installation:
             capture_output=True,
             text=True,
             check=False,
-            timeout=600,
+            timeout=1_200,
         )
 
     def start(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:

@@ -9,6 +9,7 @@ import pytest
 from city311_assets.definitions import defs
 from city311_assets.feeds.registry import CITIES, FEEDS
 from city311_assets.partitions import DAYS, MONTHS
+from city311_assets.risk.targets.registry import TARGETS
 from city311_assets.warehouse.tables.registry import TABLES
 
 GRAPH = defs.resolve_asset_graph()
@@ -100,7 +101,10 @@ def test_a_backfill_of_the_graph_targets_its_own_slices_and_nothing_more(
         {key.to_user_string() for key in KEYS if GRAPH.get(key).partitions_def == definition}
         for definition in (DAYS, MONTHS)
     )
-    assert {name: targets[name] for name in by_day} == dict.fromkeys(by_day, days)
+    # What followed a day is told by the seven days after it: a call is the outcome of those before.
+    expected = dict.fromkeys(by_day, days)
+    expected |= {f"risk/outcomes/{name}": days + 6 for name in TARGETS}
+    assert {name: targets[name] for name in by_day} == expected
     assert {name: targets[name] for name in by_month} == dict.fromkeys(by_month, months)
     assert sorted(set(targets) - by_day - by_month) == [
         *(f"atlas/text_models/{feed}" for feed in sorted(REQUEST_FEEDS)),

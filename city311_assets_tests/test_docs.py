@@ -23,7 +23,7 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 
 
 def test_the_readme_lists_every_table_and_no_other():
-    listed = set(re.findall(r"`((?:bronze|silver|gold|atlas|causal|meta)\.\w+)`", README))
+    listed = set(re.findall(r"`((?:bronze|silver|gold|atlas|causal|risk|meta)\.\w+)`", README))
     assert listed == {str(table) for table in TABLES}
 
 
@@ -44,7 +44,7 @@ def test_a_pages_links_and_make_targets_exist(page: Path):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_a_pages_commands_and_options_exist(page: Path):
     commands = get_command(app).commands  # pyright: ignore[reportAttributeAccessIssue]
-    for command, rest in re.findall(r"\bcity311 (\w+)([^`\n#]*)", page.read_text()):
+    for command, rest in re.findall(r"\bcity311 ([\w-]+)([^`\n#]*)", page.read_text()):
         assert command in commands, command
         known = {option for p in commands[command].params for option in p.opts}
         assert set(re.findall(r"--[\w-]+", rest)) <= known

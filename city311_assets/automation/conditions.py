@@ -14,7 +14,7 @@ from city311_assets.warehouse.tables.bronze import BOUNDARIES
 from city311_assets.warehouse.tables.gold import CELLS
 
 # What costs money or long compute runs on schedules of its own, and never by surprise.
-ON_ITS_OWN = {"atlas", "causal"}
+ON_ITS_OWN = {"atlas", "causal", "risk"}
 WITHOUT_DAYS = dg.AssetSelection.assets(
     *(BOUNDARIES.key(city) for city in CITIES), *(CELLS.key(feed) for feed in FEEDS)
 )

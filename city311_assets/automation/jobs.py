@@ -9,6 +9,8 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from city311_assets.feeds.feed import City, Feed
 from city311_assets.feeds.registry import CITIES, FEEDS
 from city311_assets.partitions import CARRIES_ON, range_tags
+from city311_assets.risk.targets.registry import TARGETS
+from city311_assets.risk.targets.target import Target
 from city311_assets.warehouse.tables.atlas import (
     CAPTIONS,
     CLUSTER_EVENTS,
@@ -43,6 +45,18 @@ from city311_assets.warehouse.tables.gold import (
     FORECAST_SCORES,
     FORECASTS,
 )
+from city311_assets.warehouse.tables.risk import (
+    CELL_DAYS as RISK_CELL_DAYS,
+)
+from city311_assets.warehouse.tables.risk import (
+    COSTS,
+    EVALUATIONS,
+    MODELS,
+    OUTCOMES,
+    RECOMMENDATIONS,
+    SCORES,
+    WARD_COVERAGE,
+)
 from city311_assets.warehouse.tables.silver import RECORDS as SILVER_RECORDS
 from city311_assets.warehouse.tables.silver import REJECTED_RECORDS, WEATHER_DAYS
 
@@ -55,6 +69,10 @@ DAILY_ATLAS = (PHOTOS, CAPTIONS, EMBEDDINGS, DUPLICATES)
 MONTHLY_ATLAS = (NEIGHBORS, CLUSTERS, CLUSTER_NAMES, CLUSTER_EVENTS, PROJECTIONS)
 # A month's effects are those of the cases that its map shows.
 MONTHLY_CAUSAL = (MATCHED_PAIRS, BALANCE, ATT, SENSITIVITY, PLACEBO, DESIGN)
+
+# What a night says of risk, and what becomes known of the days before.
+DAILY_RISK = (RISK_CELL_DAYS, SCORES, COSTS, RECOMMENDATIONS, WARD_COVERAGE)
+MONTHLY_RISK = (MODELS, EVALUATIONS)
 
 
 def records_keys(feed: Feed) -> list[dg.AssetKey]:
@@ -106,10 +124,30 @@ def atlas_months_job(feed: Feed) -> Job:
     )
 
 
+def risk_job(target: Target) -> Job:
+    """Return the job that scores one target's days, and keeps what came of days before."""
+    return dg.define_asset_job(
+        f"risk_{target.name}",
+        dg.AssetSelection.assets(*(t.key(target.name) for t in (*DAILY_RISK, OUTCOMES))),
+        description=f"Features, outcomes, scores, costs and work lists: {target.title}.",
+    )
+
+
+def risk_months_job(target: Target) -> Job:
+    """Return the job that fits one target's models of a month, and evaluates them."""
+    return dg.define_asset_job(
+        f"risk_months_{target.name}",
+        dg.AssetSelection.assets(*(table.key(target.name) for table in MONTHLY_RISK)),
+        description=f"Models of months and how they did: {target.title}.",
+    )
+
+
 RECORDS_JOBS = {feed.name: records_job(feed) for feed in FEEDS.values()}
 WEATHER_JOBS = {city.name: weather_job(city) for city in CITIES.values()}
 ATLAS_JOBS = {f.name: atlas_job(f) for f in FEEDS.values() if f.kind == "request"}
 ATLAS_MONTHS_JOBS = {name: atlas_months_job(FEEDS[name]) for name in ATLAS_JOBS}
+RISK_JOBS = {target.name: risk_job(target) for target in TARGETS.values()}
+RISK_MONTHS_JOBS = {target.name: risk_months_job(target) for target in TARGETS.values()}
 BOUNDARIES_JOB = dg.define_asset_job(
     "boundaries",
     dg.AssetSelection.assets(*(BOUNDARIES.key(city) for city in CITIES)),
@@ -125,6 +163,8 @@ JOBS = [
     *WEATHER_JOBS.values(),
     *ATLAS_JOBS.values(),
     *ATLAS_MONTHS_JOBS.values(),
+    *RISK_JOBS.values(),
+    *RISK_MONTHS_JOBS.values(),
     BOUNDARIES_JOB,
     CELLS_JOB,
 ]

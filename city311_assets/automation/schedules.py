@@ -18,13 +18,20 @@ from city311_assets.automation.jobs import (
     ATLAS_MONTHS_JOBS,
     BOUNDARIES_JOB,
     CELLS_JOB,
+    DAILY_RISK,
     RECORDS_JOBS,
+    RISK_JOBS,
+    RISK_MONTHS_JOBS,
     WEATHER_JOBS,
     Job,
     asking_for,
 )
 from city311_assets.feeds.registry import CITIES, FEEDS
-from city311_assets.partitions import DAYS, MONTHS
+from city311_assets.partitions import DAYS, MONTHS, range_tags
+from city311_assets.risk.targets.registry import TARGETS
+from city311_assets.risk.targets.target import Target
+from city311_assets.warehouse.tables.risk import CELL_DAYS as RISK_CELL_DAYS
+from city311_assets.warehouse.tables.risk import OUTCOMES
 
 NIGHTLY = "30 3 * * *"
 WEEKLY = "30 5 * * 0"
@@ -32,6 +39,11 @@ MONTHLY = "0 5 1 * *"
 # After the night's records, and the month after its last days have come in.
 ATLAS_NIGHTLY = "30 4 * * *"
 ATLAS_MONTHLY = "0 7 3 * *"
+# After the night's records and weather; a month's models when the outcomes of the days they are
+# tested on are over.
+RISK_NIGHTLY = "0 5 * * *"
+RISK_WEEKLY = "30 6 * * 0"
+RISK_MONTHLY = "30 6 2 * *"
 # UTC: after the weekly refresh of every city, of whose records it reads all.
 AFTER_WEEKLY = "0 15 * * 0"
 # Of the eighth day back the seven-day outcome has just become known. The days between are read too:
@@ -93,6 +105,86 @@ def atlas_monthly(job: Job, timezone: str) -> dg.ScheduleDefinition:
     return schedule
 
 
+def risk_nightly(job: Job, target: Target) -> dg.ScheduleDefinition:
+    """Return the nightly schedule of a target: scores of the day before, outcomes that are over."""
+    scored = [table.key(target.name) for table in DAILY_RISK]
+
+    @dg.schedule(
+        name=f"{job.name}_nightly",
+        job=job,
+        cron_schedule=RISK_NIGHTLY,
+        execution_timezone=target.feed.city.timezone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Scores of the day before, and what came of the days a week and more before.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
+        at: datetime = context.scheduled_execution_time
+        held = set(DAYS.get_partition_keys())
+        newest = at.date() - timedelta(days=1)
+        over = newest - timedelta(days=target.horizon_days)
+        for what, keys, days in (
+            ("scores", scored, [newest]),
+            (
+                "outcomes",
+                [OUTCOMES.key(target.name)],
+                [over - timedelta(days=back) for back in range(NIGHTS_DAYS)],
+            ),
+        ):
+            for first, last in coalesced(day for day in days if day.isoformat() in held):
+                yield dg.RunRequest(
+                    run_key=f"{at.date()} {what} {first}",
+                    asset_selection=keys,
+                    tags=range_tags(first, last),
+                )
+
+    return schedule
+
+
+def risk_weekly(job: Job, target: Target) -> dg.ScheduleDefinition:
+    """Return the weekly schedule that makes a target's features and outcomes of late days anew."""
+    keys = [table.key(target.name) for table in (RISK_CELL_DAYS, OUTCOMES)]
+
+    @dg.schedule(
+        name=f"{job.name}_weekly",
+        job=job,
+        cron_schedule=RISK_WEEKLY,
+        execution_timezone=target.feed.city.timezone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"Features and outcomes of the last {RECENT_DAYS} days; scores stay.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
+        at: datetime = context.scheduled_execution_time
+        for first, last in asked_for(at.date(), RECENT_DAYS):
+            yield dg.RunRequest(
+                run_key=f"{at.date()} {first}",
+                asset_selection=keys,
+                tags=range_tags(first, last),
+            )
+
+    return schedule
+
+
+def risk_monthly(job: Job, target: Target) -> dg.ScheduleDefinition:
+    """Return the monthly schedule of a target's models: of the month that has begun."""
+
+    @dg.schedule(
+        name=f"{job.name}_monthly",
+        job=job,
+        cron_schedule=RISK_MONTHLY,
+        execution_timezone=target.feed.city.timezone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Models fitted on everything that was known when the month began.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        at: datetime = context.scheduled_execution_time
+        month = at.date().replace(day=1).isoformat()
+        if month not in MONTHS.get_partition_keys():
+            return dg.SkipReason(f"{month} is before the graph's first day")
+        return dg.RunRequest(run_key=month, partition_key=month)
+
+    return schedule
+
+
 SCHEDULES = [
     *(
         regular(job, city.timezone, rhythm)
@@ -107,6 +199,15 @@ SCHEDULES = [
         for name, job in ATLAS_JOBS.items()
     ),
     *(atlas_monthly(job, FEEDS[name].city.timezone) for name, job in ATLAS_MONTHS_JOBS.items()),
+    *(
+        of(jobs[target.name], target)
+        for target in TARGETS.values()
+        for of, jobs in (
+            (risk_nightly, RISK_JOBS),
+            (risk_weekly, RISK_JOBS),
+            (risk_monthly, RISK_MONTHS_JOBS),
+        )
+    ),
     dg.ScheduleDefinition(
         name="boundaries_monthly",
         job=BOUNDARIES_JOB,

@@ -18,7 +18,7 @@ import polars as pl
 from city311_assets.automation.newest_copy import read_newest
 from city311_assets.automation.outcomes import words
 from city311_assets.automation.schedules import RECENT_DAYS
-from city311_assets.warehouse.resource import Warehouse
+from city311_assets.warehouse.resource import Warehouse, frame_of
 from city311_assets.warehouse.tables.gold import ANOMALIES, CELLS
 
 # Of a feed's days that were tested and are told in full, so many of the newest are looked at.
@@ -148,7 +148,7 @@ def read_tested(warehouse: Warehouse, path: Path, now: datetime) -> Tested:
     since = {"since": now.date() - timedelta(days=RECENT_DAYS)}
 
     def read(conn: duckdb.DuckDBPyConnection) -> Tested:
-        return Tested(*(conn.sql(query, params=since).pl() for query in (TESTED, FOUND)))
+        return Tested(*(frame_of(conn, query, since) for query in (TESTED, FOUND)))
 
     return read_newest(warehouse, path, read, nothing_tested())
 

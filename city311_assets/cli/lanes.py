@@ -17,6 +17,7 @@ import dagster as dg
 
 from city311_assets.cli.runs import Outcome, Told, execute, plan
 from city311_assets.feeds.registry import CITIES, FEEDS
+from city311_assets.risk.targets.registry import TARGETS
 
 WATCHED_EVERY_SECONDS = 0.2
 
@@ -24,16 +25,17 @@ WATCHED_EVERY_SECONDS = 0.2
 def lanes(keys: Sequence[dg.AssetKey]) -> dict[str, list[dg.AssetKey]]:
     """Return keys by city, in the order in which cities should begin: what takes longest first.
 
-    All of a city is in one lane: its feeds share its areas and its weather. What belongs to no city
-    is in the first.
+    All of a city is in one lane: its feeds and targets share areas and weather. What belongs
+    to no city is in the first.
     """
-    feeds = {feed.name: feed.city.name for feed in FEEDS.values()}
+    owners = {feed.name: feed.city.name for feed in FEEDS.values()}
+    owners |= {target.name: target.feed.city.name for target in TARGETS.values()}
     with_photos = {feed.city.name for feed in FEEDS.values() if feed.photo_hosts}
     of_city: dict[str, list[dg.AssetKey]] = {}
     rest = []
     for key in keys:
         name = key.path[-1]
-        city = name if name in CITIES else feeds.get(name)
+        city = name if name in CITIES else owners.get(name)
         (rest if city is None else of_city.setdefault(city, [])).append(key)
     order = sorted(of_city, key=lambda city: (city not in with_photos, -len(of_city[city]), city))
     found = {city: of_city[city] for city in order}

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -194,6 +194,52 @@ def doctor(
         mark = "[green]ok  [/green]" if finding.is_good else "[red]look[/red]"
         out.print(f"{mark} {escape(finding.subject)}: {escape(finding.seen)}")
     raise typer.Exit(0 if is_good else FAILED)
+
+
+@app.command(name="discover-types")
+def discover_types(
+    feed: Annotated[str, typer.Option("--feed", help="Feed whose kinds are listed.")],
+    days: Annotated[
+        int, typer.Option("--days", min=1, help="Of requests opened in so many days.")
+    ] = 365,
+) -> None:
+    """List a feed's kinds of request with counts, and mark those that belong to targets of risk.
+
+    A kind is marked with the targets that name it, or with a question mark where its words say that
+    it may belong to one; a kind that a target names and the portal has not comes last, with 0.
+    Exit code: 0 all is well; 1 a target names a kind that has not appeared.
+    """
+    from rich.table import Table as Grid
+
+    from city311_assets.bronze.sources import Sources
+    from city311_assets.cli.discover_types import kinds_seen
+    from city311_assets.clients.errors import SourceError
+    from city311_assets.feeds.registry import feed_named
+
+    try:
+        declared = feed_named(feed)
+    except ValueError as error:
+        raise _fail(error) from error
+    sources = Sources.of(settings())
+    end = sources.now().date()
+    try:
+        found = kinds_seen(sources, declared, end - timedelta(days=days), end)
+    except SourceError as error:
+        raise _fail(error, FAILED) from error
+    grid = Grid(box=None, pad_edge=False)
+    for title in ("requests", "newest", "target", "kind"):
+        grid.add_column(title, justify="right" if title == "requests" else "left")
+    for one in found:
+        marks = [*one.targets, *(f"{name}?" for name in one.likely_for)]
+        newest = one.newest.isoformat() if one.newest else "never"
+        grid.add_row(f"{one.rows:,}", newest, ", ".join(marks), escape(one.kind))
+    out.print(grid)
+    if gone := [one.kind for one in found if not one.rows]:
+        err.print(
+            f"not seen in {days} days: {escape(', '.join(gone))}; mend risk/targets if the portal "
+            "spells them otherwise now"
+        )
+        raise typer.Exit(FAILED)
 
 
 @app.command()

@@ -12,13 +12,21 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import dagster as dg
 
 from city311_assets.automation.day_ranges import coalesced
-from city311_assets.partitions import CARRIES_ON, DAYS, LOOKS_BACK, MONTHS, range_tags
+from city311_assets.partitions import (
+    AFTER_MONTHS,
+    CARRIES_ON,
+    DAYS,
+    LOOKS_AHEAD,
+    LOOKS_BACK,
+    MONTHS,
+    range_tags,
+)
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 PROCESS_TAG = "city311/process"
@@ -109,8 +117,9 @@ def refuse_uncovered(first: date, last: date) -> None:
 def plan(graph: dg.AssetSelection | str, defs: dg.Definitions, days: Sequence[date]) -> list[Step]:
     """Return the runs that bring a selection up to date over some days.
 
-    Unpartitioned assets come first, then each month's days in chunks, then the month itself;
-    unpartitioned assets that need the days, or look back on them, come last.
+    Unpartitioned assets come first, then each month's days in chunks, what looks ahead from the
+    days before them, the month itself, and the days' assets that want it; unpartitioned assets that
+    need the days, or look back on them, come last.
     """
     assets = defs.resolve_asset_graph()
     keys = [key for level in assets.toposorted_asset_keys_by_level for key in level]
@@ -132,6 +141,10 @@ def plan(graph: dg.AssetSelection | str, defs: dg.Definitions, days: Sequence[da
         for definition in (None, DAYS, MONTHS)
     }
     whole, daily, monthly = by_definition.values()
+    ahead = {key: int(assets.get(key).tags.get(LOOKS_AHEAD, 0)) for key in daily}
+    looking_ahead = tuple(key for key in daily if ahead[key])
+    after = tuple(key for key in daily if AFTER_MONTHS in assets.get(key).tags)
+    first_of_all = tuple(key for key in daily if key not in {*looking_ahead, *after})
     sliced = {*daily, *monthly}
     carries_on = {}
     if all(child in sliced for key in daily for child in assets.get(key).child_keys):
@@ -141,18 +154,32 @@ def plan(graph: dg.AssetSelection | str, defs: dg.Definitions, days: Sequence[da
     steps = []
     if early := tuple(key for key in whole if key not in late):
         steps.append(Step("what has no slices", early, {}))
+    start = date.fromisoformat(DAYS.get_partition_keys()[0])
     for month, of_month in itertools.groupby(days, key=lambda day: day.replace(day=1)):
         # Only what was asked for: a gap in the days is meant.
-        for first, last in coalesced(of_month, longest_gap=0) if daily else ():
+        chunks = coalesced(of_month, longest_gap=0) if daily else []
+        for first, last in chunks if first_of_all else ():
             count = (last - first).days + 1
-            label = f"{first} to {last}" if count > 1 else str(first)
+            label = _label(first, last)
             tags = range_tags(first, last) | carries_on
-            steps.append(Step(label, daily, tags, days=count))
+            steps.append(Step(label, first_of_all, tags, days=count))
+        for first, last in chunks if looking_ahead else ():
+            # Of the days before the first their next days have come in only now.
+            before = first - timedelta(days=max(ahead.values()))
+            tags = range_tags(max(before, start), last)
+            steps.append(Step(f"{_label(first, last)}, what followed", looking_ahead, tags))
         if monthly:
             steps.append(Step(f"{month:%Y-%m}", monthly, {}, partition=month.isoformat()))
+        for first, last in chunks if after else ():
+            tags = range_tags(first, last)
+            steps.append(Step(f"{_label(first, last)}, after the month", after, tags))
     if last_of_all := late + looking_back:
         steps.append(Step("what needs the days", last_of_all, {}))
     return steps
+
+
+def _label(first: date, last: date) -> str:
+    return f"{first} to {last}" if last > first else str(first)
 
 
 def execute(

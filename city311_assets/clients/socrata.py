@@ -188,6 +188,32 @@ class Socrata:
         schema = {"day": pl.Date, "rows": pl.Int64, "newest": pl.String}
         return pl.DataFrame(days, schema=schema, orient="row")
 
+    def counts_by_value(self, column: str, start: date, end: date) -> pl.DataFrame:
+        """Return how many records opened in a window have each value of a column, most first.
+
+        Columns `value` (null where the portal has none), `rows`, and `newest`, the last opening.
+        """
+        opened = self.feed.opened
+        answer = self.asker.json(
+            self.resource,
+            {
+                "$select": f"{column}, count(*) as rows, max({opened}) as newest",
+                "$where": self.window(start, end),
+                "$group": column,
+                "$order": f"rows desc, {column}",
+                "$limit": 50_000,
+            },
+        )
+        try:
+            counted = [
+                (row.get(column), int(row["rows"]), datetime.fromisoformat(row["newest"]))
+                for row in answer
+            ]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise self._malformed(f"no counts by {column}", answer) from error
+        schema = {"value": pl.String, "rows": pl.Int64, "newest": pl.Datetime("us")}
+        return pl.DataFrame(counted, schema=schema, orient="row")
+
     def records(self, start: date, end: date) -> Answer:
         """Return every record opened from `start` up to, not including, `end`.
 

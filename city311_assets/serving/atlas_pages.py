@@ -30,7 +30,7 @@ from city311_assets.feeds.registry import feed_named
 from city311_assets.serving.atlas_page import AtlasMonth, page, page_version
 from city311_assets.serving.effects_page import EffectsMonth
 from city311_assets.serving.effects_pages import EFFECTS, content_hash, read_effects, write_effects
-from city311_assets.warehouse.resource import CONNECTION
+from city311_assets.warehouse.resource import CONNECTION, frame_of
 from city311_assets.warehouse.tables.atlas import (
     CAPTIONS,
     CLUSTER_EVENTS,
@@ -129,7 +129,7 @@ def read_month(conn: duckdb.DuckDBPyConnection, feed: Feed, month: date) -> Atla
     """Read one feed's map of one month, as far as it may be published."""
     of_month = {"feed": feed.name, "month": month}
     points = files("city311_assets.serving").joinpath("atlas_points.sql").read_text("utf-8")
-    cases = conn.sql(points, params=of_month).pl()
+    cases = frame_of(conn, points, of_month)
     ((mapped,),) = conn.execute(
         f"select count(*) from {PROJECTIONS} {IN_MONTH}", of_month
     ).fetchall()
@@ -138,7 +138,7 @@ def read_month(conn: duckdb.DuckDBPyConnection, feed: Feed, month: date) -> Atla
         title=feed.title,
         month=month,
         cases=_in_cells(cases).with_columns(pl.selectors.float().fill_nan(None)),
-        clusters=conn.sql(f"from {CLUSTER_NAMES} {IN_MONTH}", params=of_month).pl(),
+        clusters=frame_of(conn, f"from {CLUSTER_NAMES} {IN_MONTH}", of_month),
         events=_events(conn, of_month),
         outline=_outline(conn, feed),
         left_out=mapped - cases.height,
@@ -166,7 +166,7 @@ def _events(conn: duckdb.DuckDBPyConnection, of_month: dict[str, Any]) -> pl.Dat
     def called(cluster: int) -> str:
         return names.get(cluster, f"cluster {cluster}")
 
-    events = conn.sql(EVENTS, params=of_month).pl()
+    events = frame_of(conn, EVENTS, of_month)
     return events.with_columns(
         cluster=pl.Series([*map(called, events["cluster_id"])], dtype=pl.String),
         others=pl.Series(

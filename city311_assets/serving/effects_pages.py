@@ -20,6 +20,7 @@ from city311_assets.serving.effects_page import (
     page,
     page_version,
 )
+from city311_assets.warehouse.resource import frame_of
 from city311_assets.warehouse.tables.causal import (
     ATT,
     BALANCE,
@@ -46,7 +47,7 @@ def read_effects(conn: duckdb.DuckDBPyConnection, atlas: AtlasMonth) -> EffectsM
 
     def rows(table: Table) -> pl.DataFrame:
         keys = ", ".join(table.unique)
-        return conn.sql(f"from {table} {IN_MONTH} order by {keys}", params=of_month).pl()
+        return frame_of(conn, f"from {table} {IN_MONTH} order by {keys}", of_month)
 
     design, att = rows(DESIGN), rows(ATT)
     if design.is_empty() or att.is_empty():

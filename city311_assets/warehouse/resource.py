@@ -44,6 +44,19 @@ FEWEST_BLOCKS = 64
 PATIENCE_WITH_READERS_SECONDS = 30.0
 
 
+def frame_of(
+    conn: duckdb.DuckDBPyConnection, query: str, params: Mapping[str, object] | None = None
+) -> pl.DataFrame:
+    """Return a query's rows.
+
+    A relation with parameters hands its rows over one value at a time: 60 times the time of an
+    executed statement, whose answers DuckDB 2.0 gives no `pl`.
+    """
+    if hasattr(conn, "pl"):
+        return conn.execute(query, params).pl()
+    return conn.sql(query, params=params).pl()
+
+
 class Session:
     """Statements on the attached warehouse, inside one transaction."""
 
@@ -55,7 +68,7 @@ class Session:
     ) -> pl.DataFrame:
         """Return a query's rows; of `params` those it names are used, `frames` are its inputs."""
         with self._inputs(frames):
-            return self.conn.sql(query, params=_named_in(query, params)).pl()
+            return frame_of(self.conn, query, _named_in(query, params))
 
     def run(
         self, statement: str, params: Mapping[str, object] | None = None, **frames: pl.DataFrame

@@ -201,7 +201,7 @@ def test_every_sliced_table_made_of_others_follows_them_but_for_what_is_on_its_o
     """What asks photo hosts and models, or computes for long, runs on its own schedules."""
     node = GRAPH.get(key)
     follows = bool(node.parent_keys) and node.partitions_def is not None
-    follows &= key.path[0] not in {"atlas", "causal"}
+    follows &= key.path[0] not in {"atlas", "causal", "risk"}
     assert (node.automation_condition is not None) == follows
 
 

@@ -9,6 +9,7 @@ from city311_assets.automation.schedules import asked_for
 from city311_assets.definitions import defs
 from city311_assets.feeds.registry import CITIES, FEEDS
 from city311_assets.partitions import DAYS
+from city311_assets.risk.targets.registry import TARGETS
 
 JOBS = {f"records_{name}": feed.city.timezone for name, feed in FEEDS.items()} | {
     f"weather_{name}": city.timezone for name, city in CITIES.items()
@@ -89,3 +90,54 @@ def test_a_month_before_the_graphs_first_is_not_asked_for():
         ticked = schedule.evaluate_tick(context)
     assert not ticked.run_requests
     assert "before the graph's first day" in (ticked.skip_message or "")
+
+
+@pytest.mark.parametrize("target", sorted(TARGETS))
+def test_a_night_of_risk_scores_yesterday_and_keeps_what_came_of_the_week_before(target: str):
+    schedule = defs.resolve_schedule_def(f"risk_{target}_nightly")
+    assert schedule.execution_timezone == TARGETS[target].feed.city.timezone
+    assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+    at = dt.datetime(2026, 3, 20, 11, tzinfo=dt.UTC)
+    with dg.build_schedule_context(
+        scheduled_execution_time=at, repository_def=defs.get_repository_def()
+    ) as context:
+        requests = schedule.evaluate_tick(context).run_requests or []
+    asked = {
+        request.run_key: (
+            {key.path[1] for key in request.asset_selection or ()},
+            request.tags["dagster/asset_partition_range_start"],
+            request.tags["dagster/asset_partition_range_end"],
+        )
+        for request in requests
+    }
+    scored = {"cell_days", "scores", "costs", "recommendations", "ward_coverage"}
+    assert asked == {
+        "2026-03-20 scores 2026-03-19": (scored, "2026-03-19", "2026-03-19"),
+        "2026-03-20 outcomes 2026-03-05": ({"outcomes"}, "2026-03-05", "2026-03-12"),
+    }
+
+
+@pytest.mark.parametrize("target", sorted(TARGETS))
+def test_models_are_those_of_the_month_that_has_begun(target: str):
+    schedule = defs.resolve_schedule_def(f"risk_months_{target}_monthly")
+    with dg.build_schedule_context(
+        scheduled_execution_time=dt.datetime(2026, 3, 2, 13, tzinfo=dt.UTC),
+        repository_def=defs.get_repository_def(),
+    ) as context:
+        (request,) = schedule.evaluate_tick(context).run_requests or []
+    assert request.partition_key == "2026-03-01"
+
+
+@pytest.mark.parametrize("target", sorted(TARGETS))
+def test_a_week_makes_features_and_outcomes_anew_and_leaves_scores(target: str):
+    schedule = defs.resolve_schedule_def(f"risk_{target}_weekly")
+    with dg.build_schedule_context(
+        scheduled_execution_time=dt.datetime(2026, 3, 8, 13, tzinfo=dt.UTC),
+        repository_def=defs.get_repository_def(),
+    ) as context:
+        requests = schedule.evaluate_tick(context).run_requests or []
+    assert {key.path[1] for r in requests for key in r.asset_selection or ()} == {
+        "cell_days",
+        "outcomes",
+    }
+    assert min(r.tags["dagster/asset_partition_range_start"] for r in requests) == "2026-02-01"

@@ -5,13 +5,15 @@ import dagster as dg
 from city311_assets.cli.lanes import lanes
 from city311_assets.definitions import defs
 from city311_assets.feeds.registry import CITIES, FEEDS
+from city311_assets.risk.targets.registry import TARGETS
 
 KEYS = [*defs.resolve_asset_graph().get_all_asset_keys()]
 
 
 def city_of(key: dg.AssetKey) -> str:
-    feed = FEEDS.get(key.path[-1])
-    return feed.city.name if feed else key.path[-1]
+    name = key.path[-1]
+    feed = TARGETS[name].feed if name in TARGETS else FEEDS.get(name)
+    return feed.city.name if feed else name
 
 
 def test_every_asset_is_in_the_lane_of_its_city():

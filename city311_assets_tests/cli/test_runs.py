@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from city311_assets.cli.runs import RangeRefusedError, plan, refuse_uncovered
-from city311_assets.partitions import DAYS, MONTHS
+from city311_assets.partitions import AFTER_MONTHS, DAYS, LOOKS_AHEAD, MONTHS, range_tags
 
 FIRST = dt.date(2026, 1, 30)
 WEEK = [FIRST + dt.timedelta(days=offset) for offset in range(7)]
@@ -47,6 +47,37 @@ def test_months_follow_their_days_and_what_needs_them_comes_last():
         ("2026-02", ["monthly"]),
         ("what needs the days", ["after"]),
     ]
+
+
+@dg.asset(partitions_def=DAYS, deps=[daily], tags={LOOKS_AHEAD: "7"})
+def ahead() -> None: ...
+
+
+@dg.asset(partitions_def=DAYS, deps=[daily], tags={AFTER_MONTHS: ""})
+def scored() -> None: ...
+
+
+def test_what_looks_ahead_reaches_back_and_what_wants_months_waits_for_them():
+    graph = dg.Definitions([daily, monthly, ahead, scored])
+    planned = plan("*", graph, WEEK)
+    assert [(step.label, [key.to_user_string() for key in step.keys]) for step in planned] == [
+        ("2026-01-30 to 2026-01-31", ["daily"]),
+        ("2026-01-30 to 2026-01-31, what followed", ["ahead"]),
+        ("2026-01", ["monthly"]),
+        ("2026-01-30 to 2026-01-31, after the month", ["scored"]),
+        ("2026-02-01 to 2026-02-05", ["daily"]),
+        ("2026-02-01 to 2026-02-05, what followed", ["ahead"]),
+        ("2026-02", ["monthly"]),
+        ("2026-02-01 to 2026-02-05, after the month", ["scored"]),
+    ]
+    assert planned[5].tags == range_tags(dt.date(2026, 1, 25), dt.date(2026, 2, 5))
+    assert sum(step.days for step in planned) == len(WEEK)
+
+
+def test_what_looks_ahead_begins_no_earlier_than_the_graph():
+    start = dt.date.fromisoformat(DAYS.get_partition_keys()[0])
+    (step,) = plan("*", dg.Definitions([ahead]), [start + dt.timedelta(days=2)])
+    assert step.tags == range_tags(start, start + dt.timedelta(days=2))
 
 
 def test_only_what_is_selected_is_planned():

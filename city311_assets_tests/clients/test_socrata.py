@@ -628,6 +628,28 @@ def test_counts_by_day_are_of_local_days_and_leave_out_empty_ones():
     assert counts == {DAY: 2, date(2026, 1, 4): 1}
 
 
+def test_counts_by_value_are_asked_of_a_window_and_say_the_newest():
+    body = (
+        b'[{"primary_type": "THEFT", "rows": "2", "newest": "2026-01-02T23:59:59.000"},'
+        b' {"rows": "1", "newest": "2026-01-02T00:00:00.000"}]'
+    )
+    with asking(in_turn(Reply(body))) as (socrata, server):
+        counted = socrata.counts_by_value("primary_type", DAY, NEXT)
+    assert counted.rows() == [
+        ("THEFT", 2, datetime(2026, 1, 2, 23, 59, 59)),
+        (None, 1, datetime(2026, 1, 2)),
+    ]
+    (params,) = server.params
+    assert params["$group"] == "primary_type"
+    assert params["$where"] == socrata.window(DAY, NEXT)
+
+
+@pytest.mark.parametrize("body", [b'{"error": true}', b"[{}]", b'[{"rows": "1", "newest": "x"}]'])
+def test_counts_by_value_that_are_none_are_malformed(body):
+    with asking(in_turn(Reply(body))) as (socrata, _), pytest.raises(SourceError):
+        socrata.counts_by_value("primary_type", DAY, NEXT)
+
+
 # Pages as they are
 
 

@@ -9,9 +9,18 @@ from city311_assets.feeds.feed import Feed
 from city311_assets.silver.areas import Areas
 from city311_assets.warehouse.tables.bronze import RECORDS
 from city311_assets.warehouse.tables.gold import STREET_SHARES
+from city311_assets.warehouse.tables.risk import EVALUATIONS, SCORES
 from city311_assets.warehouse.tables.table import Table
 
 DAY = dt.date(2026, 1, 2)
+
+
+def _listed(type_name: str) -> pl.DataType:
+    """Return the type of lists of structs of plain values."""
+    fields = (part.rsplit(" ", 1) for part in type_name[len("STRUCT(") : -len(")[]")].split(", "))
+    return pl.List(pl.Struct({name: TYPES[of] for name, of in fields}))
+
+
 OBSERVED = dt.datetime(2027, 1, 1)
 TYPES: dict[str, pl.DataType] = {
     "VARCHAR": pl.String(),
@@ -31,6 +40,8 @@ TYPES: dict[str, pl.DataType] = {
     "FLOAT[]": pl.List(pl.Float32()),
     STREET_SHARES: pl.List(pl.Struct({"street": pl.String(), "fraction": pl.Float64()})),
 }
+for _table in (EVALUATIONS, SCORES):
+    TYPES |= {c.type: _listed(c.type) for c in _table.columns if c.type.startswith("STRUCT")}
 NO_AREAS = Areas.of(pl.DataFrame(schema={"area": pl.String, "geometry": pl.String}))
 
 

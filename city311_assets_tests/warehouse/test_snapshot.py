@@ -76,7 +76,7 @@ def test_every_table_column_and_view_says_what_it_is(warehouse: Warehouse, path:
         path,
         "select schema_name || '.' || table_name, column_name, data_type, is_nullable, comment "
         "from duckdb_columns() where schema_name in "
-        "('bronze', 'silver', 'gold', 'atlas', 'causal', 'meta') "
+        "('bronze', 'silver', 'gold', 'atlas', 'causal', 'risk', 'meta') "
         "and table_name <> 'publications' and not internal order by table_oid, column_index",
     )
     declared = [

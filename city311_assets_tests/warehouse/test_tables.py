@@ -30,6 +30,7 @@ PROVENANCE = {
     "fitted_at",
     "seconds",
     "run_id",
+    "as_of",
 }
 
 
@@ -65,6 +66,16 @@ DIMENSIONLESS = {"z", "p", "q", "moran_i", "mase", "pai", "pei", "prior_strength
     "e_value",
     "e_value_of_interval",
     "p_randomization",
+    "brier",
+    "brier_skill",
+    "log_loss",
+    "pr_auc",
+    "ece",
+    "ece_low",
+    "ece_high",
+    "calibration_slope",
+    "base_rate",
+    "mean_p",
 }
 # In the unit of the covariate, or of the outcome, that the row is of.
 OWN_UNIT = {"mean_treated", "mean_controls", "mean_matched", "mean_att"}
@@ -72,7 +83,23 @@ OWN_UNIT = {"mean_treated", "mean_controls", "mean_matched", "mean_att"}
 HOURS = {"se", "low", "high"}
 # Where the unit is all there is to say.
 UNITS = {"usd", "seconds"}
+# Calls, or dollars, as their sentences say.
+OF_RISK = {"decay_7d", "decay_30d", "parent_rate", "long_run_rate", "expected_events_7d"} | {
+    "p50_cost",
+    "p90_cost",
+    "saving_low",
+    "saving_high",
+}
+# First and last days of the blocks of days that a model is made of.
+OF_BLOCKS = {
+    f"{verb}_{end}" for verb in ("trained", "calibrated", "tested") for end in ("from", "until")
+} | {"training_until"}
 DIMENSIONLESS_STEMS = (
+    "share_of",
+    "precision_top",
+    "recall_top",
+    "season_",
+    "p_event",
     "rate",
     "hit_rate",
     "coverage",
@@ -98,6 +125,7 @@ def test_tables_have_names_of_their_own():
         "gold",
         "atlas",
         "causal",
+        "risk",
         "meta",
     }
     assert set(RECORDS) == set(FEEDS)
@@ -123,9 +151,9 @@ def test_names_say_what_the_columns_are(table: Table):
         is_flag = name.startswith(("is_", "has_"))
         assert (column.type == "BOOLEAN") == is_flag, name
         if column.type == "TIMESTAMP":
-            assert name.endswith(("_at", "_at_utc")) or name == "observed_until", name
+            assert name.endswith(("_at", "_at_utc")) or name in {"observed_until", "as_of"}, name
         if column.type == "DATE":
-            assert name in {"day", "month"} or name.endswith(("_on", "_day")), name
+            assert name in {"day", "month"} | OF_BLOCKS or name.endswith(("_on", "_day")), name
         stem = name.rstrip("0123456789").rstrip("_")
         if stem in DIMENSIONLESS or name.startswith(DIMENSIONLESS_STEMS):
             continue
@@ -133,8 +161,21 @@ def test_names_say_what_the_columns_are(table: Table):
             continue
         if column.type == "DOUBLE":
             assert (
-                name.endswith(("_c", "_mm", "_cm", "_m", "_to_close", "_apart", "_14d", "_hours"))
-                or name in UNITS | OWN_UNIT | HOURS
+                name.endswith(
+                    (
+                        "_c",
+                        "_mm",
+                        "_cm",
+                        "_m",
+                        "_to_close",
+                        "_apart",
+                        "_14d",
+                        "_hours",
+                        "_usd",
+                        "_usd_7d",
+                    )
+                )
+                or name in UNITS | OWN_UNIT | HOURS | OF_RISK
             ), name
 
 
@@ -170,6 +211,9 @@ def test_the_same_name_has_the_same_sentence_everywhere():
         "status",
         "error",
         "description",
+        "cells",
+        "low",
+        "high",
     }
 
 

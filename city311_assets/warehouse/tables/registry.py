@@ -1,6 +1,6 @@
 """Every table of the warehouse, in the order of the layers, and what it knows of itself."""
 
-from city311_assets.warehouse.tables import atlas, bronze, causal, gold, meta, silver
+from city311_assets.warehouse.tables import atlas, bronze, causal, gold, meta, risk, silver
 from city311_assets.warehouse.tables.table import Table
 
 TABLES: tuple[Table, ...] = (
@@ -40,5 +40,13 @@ TABLES: tuple[Table, ...] = (
     causal.SENSITIVITY,
     causal.PLACEBO,
     causal.DESIGN,
+    risk.CELL_DAYS,
+    risk.OUTCOMES,
+    risk.MODELS,
+    risk.EVALUATIONS,
+    risk.SCORES,
+    risk.COSTS,
+    risk.RECOMMENDATIONS,
+    risk.WARD_COVERAGE,
     meta.SLICES,
 )

@@ -94,7 +94,7 @@ COMMON = (
         "null if it can.",
     ),
     Column("hour", "UTINYINT", "Local hour of opening, 0 to 23.", nullable=False),
-    Column("weekday", "UTINYINT", "Local weekday of opening, Monday is 1.", nullable=False),
+    Column("weekday", "UTINYINT", "Local weekday, Monday is 1.", nullable=False),
     Column(
         "is_time_certain",
         "BOOLEAN",

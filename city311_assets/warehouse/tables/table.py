@@ -28,7 +28,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One table of the warehouse, sliced by scope (`feed` or `city`) and mostly by day or month."""
+    """One table of the warehouse, sliced by scope and mostly by day or month.
+
+    The scope is a feed, a city or a target of risk.
+    """
 
     layer: str
     name: str
