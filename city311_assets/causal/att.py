@@ -14,7 +14,6 @@ import numpy as np
 import polars as pl
 
 from city311_assets.causal.balance import PROPENSITY
-from city311_assets.causal.months import metadata, replace_months, schema_of
 from city311_assets.causal.populations import (
     SEED,
     Population,
@@ -22,12 +21,14 @@ from city311_assets.causal.populations import (
     population,
     stored_matches,
 )
+from city311_assets.causal.windows import metadata
 from city311_assets.feeds.feed import Feed
 from city311_assets.gold.methods.arrays import Floats
 from city311_assets.gold.slices import Held
 from city311_assets.partitions import BY_YEAR, MONTHS, Slice
 from city311_assets.settings import settings
 from city311_assets.warehouse.checks import Property, slice_checks
+from city311_assets.warehouse.months import replace_months, schema_of
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.tables.causal import ATT, BALANCE, MATCHED_PAIRS
 
@@ -303,7 +304,7 @@ def att(feed: Feed) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
                 ),
             }
 
-        return replace_months(context, warehouse, ATT, feed, rows_of)
+        return replace_months(context, warehouse, ATT, feed.name, rows_of)
 
     claims = [
         Property(

@@ -9,7 +9,6 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from city311_assets.causal.months import metadata, replace_months, schema_of
 from city311_assets.causal.populations import (
     COMPONENTS,
     OBSERVABLES,
@@ -18,10 +17,12 @@ from city311_assets.causal.populations import (
     population,
     stored_matches,
 )
+from city311_assets.causal.windows import metadata
 from city311_assets.feeds.feed import Feed
 from city311_assets.partitions import BY_YEAR, MONTHS, Slice
 from city311_assets.settings import settings
 from city311_assets.warehouse.checks import Property, slice_checks
+from city311_assets.warehouse.months import replace_months, schema_of
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.tables.causal import BALANCE, MATCHED_PAIRS
 
@@ -105,7 +106,7 @@ def balance(feed: Feed) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
             largest = rows["smd_after"].abs().max()
             return rows, {"largest_difference_after": largest}
 
-        return replace_months(context, warehouse, BALANCE, feed, rows_of)
+        return replace_months(context, warehouse, BALANCE, feed.name, rows_of)
 
     claims = [
         Property("every_covariate", "A neighbourhood has a row for every covariate.", MISSING),

@@ -6,7 +6,6 @@ import dagster as dg
 import polars as pl
 
 from city311_assets.causal.att import RANDOMIZATIONS
-from city311_assets.causal.months import metadata, replace_months
 from city311_assets.causal.populations import (
     SEED,
     STRATA,
@@ -14,11 +13,13 @@ from city311_assets.causal.populations import (
     limit_hours,
     population,
 )
+from city311_assets.causal.windows import metadata
 from city311_assets.feeds.feed import Feed
 from city311_assets.gold.slices import Held
 from city311_assets.partitions import BY_YEAR, MONTHS, Slice
 from city311_assets.settings import settings
 from city311_assets.warehouse.checks import Property, slice_checks
+from city311_assets.warehouse.months import replace_months
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.tables.causal import DESIGN, MATCHED_PAIRS
 
@@ -88,7 +89,7 @@ def design(feed: Feed) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
             rows = design_rows(people).with_columns(pl.lit(is_open).alias("is_provisional"))
             return rows, {"cases": people.in_window, "compared": people.mature.size}
 
-        return replace_months(context, warehouse, DESIGN, feed, rows_of)
+        return replace_months(context, warehouse, DESIGN, feed.name, rows_of)
 
     claims = [
         Property(

@@ -9,12 +9,13 @@ from datetime import date
 import dagster as dg
 import polars as pl
 
-from city311_assets.causal.months import metadata, replace_months, schema_of
 from city311_assets.causal.populations import SEED, Population, population
+from city311_assets.causal.windows import metadata
 from city311_assets.feeds.feed import Feed
 from city311_assets.partitions import BY_YEAR, MONTHS, Slice
 from city311_assets.settings import settings
 from city311_assets.warehouse.checks import Property, slice_checks
+from city311_assets.warehouse.months import replace_months, schema_of
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.tables.atlas import CLUSTERS, EMBEDDINGS
 from city311_assets.warehouse.tables.causal import MATCHED_PAIRS
@@ -116,7 +117,7 @@ def matched_pairs(feed: Feed) -> list[dg.AssetsDefinition | dg.AssetChecksDefini
                 "neighborhoods": len(people.neighborhoods),
             }
 
-        return replace_months(context, warehouse, MATCHED_PAIRS, feed, rows_of)
+        return replace_months(context, warehouse, MATCHED_PAIRS, feed.name, rows_of)
 
     claims = [
         Property("elsewhere", "No case is compared with one of its own neighbourhood.", AT_HOME),

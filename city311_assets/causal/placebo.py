@@ -12,13 +12,14 @@ import numpy as np
 import polars as pl
 
 from city311_assets.causal.att import units_of
-from city311_assets.causal.months import metadata, replace_months, schema_of
 from city311_assets.causal.populations import SEED, Population, population, stored_matches
+from city311_assets.causal.windows import metadata
 from city311_assets.feeds.feed import Feed
 from city311_assets.gold.methods.rates import wilson
 from city311_assets.partitions import BY_YEAR, MONTHS, Slice
 from city311_assets.settings import settings
 from city311_assets.warehouse.checks import Property, slice_checks
+from city311_assets.warehouse.months import replace_months, schema_of
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.tables.causal import MATCHED_PAIRS, PLACEBO
 
@@ -99,7 +100,7 @@ def placebo(feed: Feed) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
             rows = placebo_rows(people, matches, settings().causal_controls)
             return rows, dict(rows.select("placebo", "share_significant").rows())
 
-        return replace_months(context, warehouse, PLACEBO, feed, rows_of)
+        return replace_months(context, warehouse, PLACEBO, feed.name, rows_of)
 
     claims = [Property("counted", "Shares are those of the counts.", MISCOUNTED)]
     return [placebo, slice_checks(claims, PLACEBO, feed.name)]

@@ -8,12 +8,13 @@ import numpy as np
 import polars as pl
 
 from city311_assets.causal.att import HEADLINE, units_of
-from city311_assets.causal.months import metadata, replace_months, schema_of
 from city311_assets.causal.populations import SEED, Population, population
+from city311_assets.causal.windows import metadata
 from city311_assets.feeds.feed import Feed
 from city311_assets.partitions import BY_YEAR, MONTHS, Slice
 from city311_assets.settings import settings
 from city311_assets.warehouse.checks import Property, slice_checks
+from city311_assets.warehouse.months import replace_months, schema_of
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.tables.causal import ATT, MATCHED_PAIRS, SENSITIVITY
 
@@ -131,7 +132,7 @@ def sensitivity(feed: Feed) -> list[dg.AssetsDefinition | dg.AssetChecksDefiniti
             rows = sensitivity_rows(people, headlines, said.causal_controls, said.causal_caliper)
             return rows, {"estimator": HEADLINE, "signs_stable": int(rows["is_sign_stable"].sum())}
 
-        return replace_months(context, warehouse, SENSITIVITY, feed, rows_of)
+        return replace_months(context, warehouse, SENSITIVITY, feed.name, rows_of)
 
     claims = [
         Property("in_order", "Ranges and strengths are what they can be.", UPSIDE_DOWN),

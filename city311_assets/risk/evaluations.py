@@ -4,7 +4,7 @@ Each origin has fits of its own, on what was known then. What belongs here: the 
 are fitted and tested on, and their figures by origin. What does not: which candidate may serve.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 
@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from city311_assets.gold.methods.arrays import Bools, Floats
-from city311_assets.partitions import BY_YEAR, MONTHS, Slice, note_days
+from city311_assets.partitions import BY_YEAR, MONTHS, Slice
 from city311_assets.risk.methods.candidates import (
     Fitted,
     Rows,
@@ -34,9 +34,9 @@ from city311_assets.risk.methods.splits import SHORT_HISTORY, Block, Split, last
 from city311_assets.risk.targets.target import Target
 from city311_assets.risk.ward_coverage import wards
 from city311_assets.warehouse.checks import Property, slice_checks
+from city311_assets.warehouse.months import empty, replace_months, schema_of
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.tables.risk import CELL_DAYS, EVALUATIONS, OUTCOMES
-from city311_assets.warehouse.tables.table import Table
 
 SEED = 311
 # Days in a row are nearly the same rows: every fifth is trained on, and of these so many drawn at
@@ -83,9 +83,6 @@ OTHER_CELL_DAYS = f"""
     select month, tested_from::varchar as kind from {EVALUATIONS} where {EVALUATIONS.where}
     group by month, tested_from having count(distinct cell_days) <> 1 or count(distinct events) <> 1
 """
-
-# Of a month of a slice: its rows without the slice's own columns, and what a log should say.
-RowsOf = Callable[[date], tuple[pl.DataFrame, dict[str, object]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,67 +205,6 @@ def month_rows(
     return rows, {"origins": len(found), "brier_skill": dict(skill.sort("model_kind").rows())}
 
 
-def replace_months(
-    context: dg.AssetExecutionContext,
-    warehouse: Warehouse,
-    table: Table,
-    target: Target,
-    rows_of: RowsOf,
-) -> dg.MaterializeResult:
-    """Make and replace every month of a run, with one thread of linear algebra and of trees.
-
-    Runs beside each other would wait for each other's threads.
-    """
-    from threadpoolctl import threadpool_limits
-
-    part = Slice.of(context, target.name, "target")
-    said: dict[str, object] = {}
-    for month in part.months:
-        of_month = part.month(month)
-        with threadpool_limits(1):
-            rows, told = rows_of(month)
-        rows = rows.with_columns(
-            pl.lit(target.name).alias("target"), pl.lit(month, pl.Date).alias("month")
-        )
-        warehouse.replace(table, rows.select(table.names), of_month)
-        counts = pl.DataFrame({"month": [month], "rows": [rows.height]})
-        note_days(context, table.key(target.name), counts, of_month)
-        said[month.isoformat()] = {"rows": rows.height, **told}
-    return dg.MaterializeResult(metadata={"months": dg.MetadataValue.json(said)})
-
-
-def schema_of(table: Table) -> dict[str, pl.DataType | type[pl.DataType]]:
-    """Return the types of a table's columns without those of the slice."""
-    return {
-        column.name: _type_of(column.type)
-        for column in table.columns
-        if column.name not in {"target", "month"}
-    }
-
-
-def empty(table: Table) -> pl.DataFrame:
-    """Return a table's rows of a month without any."""
-    return pl.DataFrame(schema=schema_of(table))
-
-
-def _type_of(name: str) -> pl.DataType | type[pl.DataType]:
-    """Return the type of a frame's column that is stored as a type of DuckDB."""
-    if name.startswith("STRUCT(") and name.endswith(")[]"):
-        parts = [part.rsplit(" ", 1) for part in name[len("STRUCT(") : -len(")[]")].split(", ")]
-        return pl.List(pl.Struct({field: TYPES[of] for field, of in parts}))
-    return TYPES[name]
-
-
-TYPES: Mapping[str, type[pl.DataType]] = {
-    "VARCHAR": pl.String,
-    "JSON": pl.String,
-    "DOUBLE": pl.Float64,
-    "BIGINT": pl.Int64,
-    "BOOLEAN": pl.Boolean,
-    "DATE": pl.Date,
-}
-
-
 def _labelled(
     warehouse: Warehouse, target: Target, block: Block, step: int = 1, most: int | None = None
 ) -> pl.DataFrame:
@@ -358,8 +294,8 @@ def evaluations(target: Target) -> list[dg.AssetsDefinition | dg.AssetChecksDefi
             context,
             warehouse,
             EVALUATIONS,
-            target,
-            lambda month: month_rows(warehouse, target, month),
+            target.name,
+            lambda _, month: month_rows(warehouse, target, month),
         )
 
     return [evaluations, slice_checks(claims(), EVALUATIONS, target.name, params=limits(target))]

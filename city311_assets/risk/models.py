@@ -16,10 +16,7 @@ from city311_assets.risk.evaluations import (
     SEED,
     TRAINING_STEP_DAYS,
     Trial,
-    empty,
     figures_of,
-    replace_months,
-    schema_of,
     splits_of,
     trial_of,
 )
@@ -29,6 +26,7 @@ from city311_assets.risk.methods.splits import SHORT_HISTORY
 from city311_assets.risk.model_files import library_version, write_model
 from city311_assets.risk.targets.target import Target
 from city311_assets.warehouse.checks import Property, slice_checks
+from city311_assets.warehouse.months import empty, replace_months, schema_of
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.tables.risk import CELL_DAYS, EVALUATIONS, MODELS, OUTCOMES
 
@@ -218,8 +216,8 @@ def models(target: Target) -> list[dg.AssetsDefinition | dg.AssetChecksDefinitio
             context,
             warehouse,
             MODELS,
-            target,
-            lambda month: month_rows(warehouse, target, month),
+            target.name,
+            lambda _, month: month_rows(warehouse, target, month),
         )
 
     return [models, slice_checks(claims(), MODELS, target.name, params=limits(target))]
