@@ -33,10 +33,12 @@ from city311_assets.risk import (
     scores,
     ward_coverage,
 )
+from city311_assets.risk.evaluations import figures_of as told_of
 from city311_assets.risk.evaluations import month_rows as evaluated
 from city311_assets.risk.evaluations import trial_of
 from city311_assets.risk.histories import History, history
 from city311_assets.risk.methods.features import features
+from city311_assets.risk.methods.gate import Standing, promoted
 from city311_assets.risk.methods.priors import read_priors
 from city311_assets.risk.methods.splits import Block, Split
 from city311_assets.risk.targets.leaks import LEAKS
@@ -151,10 +153,10 @@ def of_earlier_features(cells: str, days: str) -> None:
         pass
 
 
-def blocks(town: Town) -> Split:
+def blocks(town: Town, back: int = 0) -> Split:
     """The last blocks of days whose outcome is over, a gap of a week between each."""
     week = dt.timedelta(days=HORIZON)
-    test = town.days[-1] - week
+    test = town.days[-1] - week - dt.timedelta(days=back)
     calibration = test - dt.timedelta(days=28) - week
     training = calibration - dt.timedelta(days=28) - week
     month = dt.timedelta(days=27)
@@ -175,6 +177,7 @@ def of_forecasts(cells: str, days: str) -> None:
         cell_days.write(warehouse, LEAKS, whole)
         outcomes.write(warehouse, LEAKS, whole)
         trial = trial_of(warehouse, LEAKS, town.days[-1], split)
+        earlier = trial_of(warehouse, LEAKS, town.days[-1], blocks(town, back=28))
     grid = earlier_grid(town)
     day = grid["day"].dt.date
     fitted, calibrating, tested = (
@@ -193,10 +196,13 @@ def of_forecasts(cells: str, days: str) -> None:
             "theirs": isotonic.predict(model.predict_proba(tested[EIGHT])[:, 1]),
         }
     )
-    test = trial.test
-    served = min(
-        trial.probabilities().items(), key=lambda one: ((one[1] - test.is_event) ** 2).mean()
+    kind, _ = promoted(
+        {
+            kind: Standing.pooled([(one.brier, one.precision_top_1pct, one.cell_days)])
+            for kind, one in told_of(earlier).items()
+        }
     )
+    test, served = trial.test, (kind, trial.forecasts[kind])
     # A cell that its grid lacks never had a call: it says nothing of it.
     both = (
         pl.DataFrame(
