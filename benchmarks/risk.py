@@ -47,7 +47,7 @@ from city311_assets.warehouse.tables.risk import EVALUATIONS, MODELS
 from city311_assets_tests.risk.town import Town, planted, store
 
 FIRST = dt.date(2023, 1, 1)
-DAYS, CALLS_PER_DAY, OTHERS_PER_DAY = 1_095, 120.0, 400.0
+DAYS, CALLS_PER_DAY, OTHERS_PER_DAY = 1_095, 300.0, 700.0
 # Half the side of a square of so many cells of resolution 9, in degrees.
 SIDES = {440: 0.0335, 4_400: 0.1105, 44_000: 0.354}
 SEED = 311

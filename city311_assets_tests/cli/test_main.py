@@ -186,5 +186,23 @@ def test_the_demo_refuses_to_show_anything_but_the_sample(tmp_path: Path):
 
 def test_help_names_every_command_with_what_it_does(made: Installation):
     said = made.run("--help").stdout
-    for command in ("materialize", "import", "doctor", "snapshot", "demo"):
+    for command in ("materialize", "import", "doctor", "snapshot", "discover-types", "demo"):
         assert command in said
+
+
+def test_kinds_of_a_feed_are_listed_with_the_targets_they_belong_to(tmp_path: Path):
+    done = Installation.small(tmp_path).run("discover-types", "--feed", "chicago_311")
+    assert done.returncode == 0, done.stderr
+    (leak,) = (line for line in done.stdout.splitlines() if line.rstrip().endswith("for Leak"))
+    assert leak.split()[2] == "leaks"
+    (other,) = (line for line in done.stdout.splitlines() if "Water Lead Test Kit" in line)
+    assert other.split()[2] == "leaks?"
+    assert Installation.small(tmp_path).run("discover-types", "--feed", "nope").returncode == 2
+
+
+def test_a_kind_that_did_not_appear_is_named(tmp_path: Path):
+    days = ("--days", "1")
+    done = Installation.small(tmp_path).run("discover-types", "--feed", "chicago_311", *days)
+    assert done.returncode == 1
+    assert "not seen in 1 days" in done.stderr
+    assert "mend risk/targets" in done.stderr

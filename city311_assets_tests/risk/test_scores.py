@@ -483,3 +483,9 @@ def test_the_graph_knows_which_models_stand_behind_scores():
     graph = dg.Definitions(assets=assets, resources={"warehouse": nowhere}).resolve_asset_graph()
     parents = graph.get(SCORES.key("leaks")).parent_keys
     assert parents == {CELL_DAYS.key("leaks"), MODELS.key("leaks")}
+
+
+def test_without_a_model_cells_that_cannot_be_told_apart_are_no_failure(town: Warehouse):
+    write(town, LEAKS, of(DAY))
+    change(town, SCORES, f"update {SCORES} set p_event_7d = 0.1, low = 0.1, high = 0.1")
+    assert "scores_differ" not in failing(town)
