@@ -10,7 +10,7 @@ import pytest
 
 from city311_assets.partitions import Slice
 from city311_assets.risk.methods.calibration import logit
-from city311_assets.risk.methods.figures import figures
+from city311_assets.risk.methods.figures import figures, reliability
 from city311_assets.sample_city.kinds import AT_LEAKS, varieties
 from city311_assets.sample_city.leaks import leak_cells
 from city311_assets.warehouse.resource import Warehouse
@@ -87,6 +87,8 @@ def test_the_planted_intensity_is_recovered(tmp_path: Path, trial):
     columns = ("day", "cell", "p", "calls", "calls_30d", "calls_365d", "long_run_rate")
     rows = pl.DataFrame(city.query(SCORED), schema=[*columns], orient="row")
     days = rows["day"].unique().sort().to_list()
+    # A cell outside the city has a row only while something was reported from it.
+    rows = rows.filter(pl.len().over("cell") == len(days))
     shape = (len(days), rows.height // len(days))
     p, calls, month, year, rate = (
         rows[name].cast(pl.Float64).to_numpy().reshape(shape) for name in columns[2:]
@@ -121,6 +123,10 @@ def test_the_planted_intensity_is_recovered(tmp_path: Path, trial):
         calibration_slope=round(told.calibration_slope or 0, 3),
         ece=round(told.ece, 4),
         mean_p_and_base_rate=f"{told.mean_p:.4f}, {told.base_rate:.4f}",
+        reliability="; ".join(
+            f"{one['mean_p']:.3f} said, {one['event_rate']:.3f} came"
+            for one in reliability(p.ravel(), event.ravel())
+        ),
         slope_on_the_planted_log_odds=round(float(slope), 3),
         correlation_with_the_planted_chance=round(
             float(np.corrcoef(p[is_known], true[is_known])[0, 1]), 4
