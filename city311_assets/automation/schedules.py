@@ -115,7 +115,8 @@ def risk_nightly(job: Job, target: Target) -> dg.ScheduleDefinition:
         cron_schedule=RISK_NIGHTLY,
         execution_timezone=target.feed.city.timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Scores of the day before, and what came of the days a week and more before.",
+        description="Scores of the last eight days where they lack, and what came of days that are "
+        "a week and more old.",
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
         at: datetime = context.scheduled_execution_time
@@ -123,7 +124,8 @@ def risk_nightly(job: Job, target: Target) -> dg.ScheduleDefinition:
         newest = at.date() - timedelta(days=1)
         over = newest - timedelta(days=target.horizon_days)
         for what, keys, days in (
-            ("scores", scored, [newest]),
+            # Those of a night that was missed too: what is scored stays as it is.
+            ("scores", scored, [newest - timedelta(days=back) for back in range(NIGHTS_DAYS)]),
             (
                 "outcomes",
                 [OUTCOMES.key(target.name)],

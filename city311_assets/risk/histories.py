@@ -52,7 +52,7 @@ ALL_CALLS = """
     group by all
 """
 STUDY_AREA = f"""
-    select cell, coalesce(is_inside, true) as is_inside
+    select cell, coalesce(is_inside, false) as is_inside
     from {CELLS} where feed = $feed and resolution = $resolution order by cell
 """
 
@@ -66,8 +66,8 @@ class History:
     cells
         n, sorted: the study area, and any other cell with a request.
     is_inside
-        n: whether a cell is in the study area whatever happens there: a boundary touches it, or no
-        boundary is known.
+        n: whether a cell is in the study area whatever happens there: a boundary touches it. Where
+        no boundary is known none is, else cells would be there because of what comes later.
     first
         The first of the d days.
     calls, first_calls, all_calls
@@ -121,8 +121,8 @@ def history(
 ) -> History:
     """Read a slice's days, so many days before them and so many after.
 
-    Counts leave the database by day and cell. While `gold.cells` was not made, the study area is
-    the cells of requests read and their neighbours.
+    Counts leave the database by day and cell. While `gold.cells` was not made, the cells are those
+    of requests read and their neighbours.
     """
     feed = target.feed
     window = Slice(
@@ -209,7 +209,7 @@ def _study_area(area: pl.DataFrame, seen: Cells) -> tuple[Cells, Bools]:
 
     if area.is_empty():
         cells = around(seen)
-        return cells, np.ones(cells.size, bool)
+        return cells, np.zeros(cells.size, bool)
     inside = _cells(area.filter("is_inside"))
     cells = np.union1d(_cells(area), seen)
     return cells, np.isin(cells, inside)

@@ -12,7 +12,7 @@ import polars as pl
 
 from city311_assets.gold.slices import HELD
 from city311_assets.partitions import BY_CHUNK, DAYS, LOOKS_AHEAD, Slice, note_days
-from city311_assets.risk.histories import History, chunks, history
+from city311_assets.risk.histories import ALL_CALLS_DAYS, History, chunks, history
 from city311_assets.risk.targets.target import Target
 from city311_assets.warehouse.checks import Property, slice_checks
 from city311_assets.warehouse.resource import Warehouse
@@ -72,7 +72,10 @@ def outcome_rows(read: History, part: Slice) -> pl.DataFrame:
 
 def write(warehouse: Warehouse, target: Target, part: Slice) -> pl.DataFrame:
     """Make a slice, some days at a time; return figures of each day that has rows."""
-    read = history(warehouse, target, part, look_back=0, look_ahead=target.horizon_days)
+    # Cells with a request in the year before are labelled whatever comes: none is chosen by it.
+    read = history(
+        warehouse, target, part, look_back=ALL_CALLS_DAYS, look_ahead=target.horizon_days
+    )
     figures = []
     for own in chunks(part):
         rows = outcome_rows(read, own)

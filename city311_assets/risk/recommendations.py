@@ -64,6 +64,12 @@ PRICED = f"""
     join (select * from {COSTS} where {COSTS.where}) as c using (day, cell, model_version)
     order by day, cell
 """
+NOT_PRICED = f"""
+    select distinct day from {SCORES} anti join (
+        select distinct day, model_version from {COSTS} where {COSTS.where}
+    ) using (day, model_version)
+    where {SCORES.where} and is_newest order by day
+"""
 OF_THE_DAY = f"""
     select recommendation_id, cells from {RECOMMENDATIONS}
     where target = $target and day = $day order by rank
@@ -260,7 +266,19 @@ def _equity_notes(cells: pl.Series, ward_of: pl.DataFrame, wards: pl.DataFrame) 
 def write(
     warehouse: Warehouse, target: Target, part: Slice, priors: Priors, crew_hours: float
 ) -> pl.DataFrame:
-    """Make a slice of recommendations; return the rows written."""
+    """Make a slice of recommendations; return the rows written.
+
+    Raises
+    ------
+    ValueError
+        Days have newer scores than costs: an empty list would say that nothing pays.
+    """
+    unpriced = warehouse.read(NOT_PRICED, part, [SCORES, COSTS])["day"].to_list()
+    if target.is_priced and unpriced:
+        raise ValueError(
+            f"{len(unpriced)} days of {target.name} have scores without costs of their version, "
+            f"the first is {unpriced[0]}; materialize risk/costs/{target.name} of them first"
+        )
     known = Known.of(warehouse, target, part, priors)
     rows = recommendation_rows(target, known, priors, crew_hours)
     warehouse.replace(RECOMMENDATIONS, rows, part)

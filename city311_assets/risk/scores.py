@@ -31,16 +31,18 @@ NO_MODEL = "no model yet"
 FARTHEST_FROM_BASE_RATE = 2.0
 # Where none came in a year, so many expected in a day's forecasts are too many.
 MOST_EXPECTED_OF_NONE = 10.0
+# A model is of its month; a month, and the days until the next one is there, later it is old.
+OLDEST_MODEL_DAYS = 70
 
 KNOWN = f"""
     select day, cell, history_days, {", ".join(FEATURES)} from {CELL_DAYS}
-    where {CELL_DAYS.where} order by day, cell
+    where {CELL_DAYS.where} and not is_provisional order by day, cell
 """
 UNSCORED = f"""
     select day from {CELL_DAYS} anti join (
         select day, cell from {SCORES} where {SCORES.where} and model_version = $version
     ) using (day, cell)
-    where {CELL_DAYS.where} group by day order by day
+    where {CELL_DAYS.where} and not is_provisional group by day order by day
 """
 STORED = f"from {SCORES} where {SCORES.where} order by day, cell, model_version"
 NEWEST_VERSIONS = f"""
@@ -66,7 +68,7 @@ NOT_WHOLE = f"""
     select day, count(*) as rows from {CELL_DAYS} anti join (
         select day, cell from {SCORES} where {SCORES.where} and is_newest
     ) using (day, cell)
-    where {CELL_DAYS.where} group by day order by day
+    where {CELL_DAYS.where} and not is_provisional group by day order by day
 """
 KNEW_THE_DAY = f"""
     select distinct day, model_version as kind
@@ -75,6 +77,14 @@ KNEW_THE_DAY = f"""
         where target = $target group by model_version
     ) using (model_version)
     where {SCORES.where} and known_until + $horizon >= day
+"""
+TOO_OLD = f"""
+    select distinct day, model_version as kind
+    from {SCORES} join (
+        select model_version, max(trained_until) as known_until from {MODELS}
+        where target = $target group by model_version
+    ) using (model_version)
+    where {SCORES.where} and is_newest and known_until < day - $oldest
 """
 # Of too few calls cells cannot be told apart: then no model serves, and the reason says so.
 ALL_ALIKE = f"""
@@ -281,8 +291,16 @@ def claims() -> list[Property]:
         ),
         Property(
             "whole_study_area",
-            "Every cell whose features are known has a score of the day's newest version.",
+            "Every cell whose features are known, of a day that is over, has a score of the day's "
+            "newest version.",
             NOT_WHOLE,
+            is_blocking=False,
+        ),
+        Property(
+            "model_is_recent",
+            "The model that served was tested on the 70 days before: one is fitted each month.",
+            TOO_OLD,
+            is_blocking=False,
         ),
         Property(
             "model_knew_nothing",
@@ -312,6 +330,7 @@ def limits(target: Target) -> dict[str, object]:
         "year": 365,
         "farthest": FARTHEST_FROM_BASE_RATE,
         "of_none": MOST_EXPECTED_OF_NONE,
+        "oldest": OLDEST_MODEL_DAYS,
     }
 
 

@@ -93,7 +93,9 @@ def test_a_month_before_the_graphs_first_is_not_asked_for():
 
 
 @pytest.mark.parametrize("target", sorted(TARGETS))
-def test_a_night_of_risk_scores_yesterday_and_keeps_what_came_of_the_week_before(target: str):
+def test_a_night_of_risk_scores_what_lacks_scores_and_keeps_what_came_of_the_week_before(
+    target: str,
+):
     schedule = defs.resolve_schedule_def(f"risk_{target}_nightly")
     assert schedule.execution_timezone == TARGETS[target].feed.city.timezone
     assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
@@ -112,7 +114,7 @@ def test_a_night_of_risk_scores_yesterday_and_keeps_what_came_of_the_week_before
     }
     scored = {"cell_days", "scores", "costs", "recommendations", "ward_coverage"}
     assert asked == {
-        "2026-03-20 scores 2026-03-19": (scored, "2026-03-19", "2026-03-19"),
+        "2026-03-20 scores 2026-03-12": (scored, "2026-03-12", "2026-03-19"),
         "2026-03-20 outcomes 2026-03-05": ({"outcomes"}, "2026-03-05", "2026-03-12"),
     }
 

@@ -142,6 +142,7 @@ def test_after_a_day_without_recommendations_names_are_new(made: Warehouse):
 def test_a_name_does_not_live_on_over_a_day_that_was_not_scored(made: Warehouse):
     with made.transaction() as session:
         session.run(f"delete from {COSTS} where day = $day", {"day": DAYS[1]})
+        session.run(f"delete from {SCORES} where day = $day", {"day": DAYS[1]})
     rewrite(made)
     by_day = {day: set(own["recommendation_id"]) for (day,), own in stored(made).group_by("day")}
     assert [*sorted(by_day)] == [DAYS[0], DAYS[2]]
@@ -164,11 +165,13 @@ def test_a_quiet_day_has_none_and_empties_what_was_there(made: Warehouse):
     assert failing(made) == set()
 
 
-def test_days_without_costs_have_none(made: Warehouse):
+def test_scores_without_costs_are_refused_and_the_list_stays(made: Warehouse):
+    before = stored(made)
     with made.transaction() as session:
         session.run(f"delete from {COSTS}")
-    rewrite(made)
-    assert stored(made).is_empty()
+    with pytest.raises(ValueError, match="materialize risk/costs/leaks of them first"):
+        rewrite(made)
+    assert stored(made).equals(before)
 
 
 def test_a_target_without_prices_has_none(warehouse: Warehouse):

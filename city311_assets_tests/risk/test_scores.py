@@ -56,14 +56,18 @@ AS_OF = dt.datetime(2026, 1, 1)
 BLOCKING = {
     "probabilities_possible",
     "one_newest_version",
-    "whole_study_area",
     "model_knew_nothing",
 }
 MANY_EXPECTED_OF_NONE = f"""
     update {OUTCOMES} set is_event = false;
     update {SCORES} set p_event_7d = 0.3 + p_event_7d / 2, high = 1
 """
-CLAIMS = BLOCKING | {"scores_differ", "near_the_base_rate"}
+CLAIMS = BLOCKING | {
+    "whole_study_area",
+    "model_is_recent",
+    "scores_differ",
+    "near_the_base_rate",
+}
 
 
 def a_city() -> City:
@@ -422,6 +426,7 @@ def test_every_run_is_checked_and_a_planted_city_passes(town: Warehouse):
         ),
         (f"delete from {SCORES} where cell % 7 = 0", "whole_study_area"),
         (f"update {MODELS} set trained_until = '2024-08-03'", "model_knew_nothing"),
+        (f"update {MODELS} set trained_until = '2024-05-31'", "model_is_recent"),
         (
             f"update {SCORES} set p_event_7d = 0.1, low = 0.05, high = 0.2",
             "scores_differ",
@@ -489,3 +494,10 @@ def test_without_a_model_cells_that_cannot_be_told_apart_are_no_failure(town: Wa
     write(town, LEAKS, of(DAY))
     change(town, SCORES, f"update {SCORES} set p_event_7d = 0.1, low = 0.1, high = 0.1")
     assert "scores_differ" not in failing(town)
+
+
+def test_a_day_that_is_not_over_has_no_scores(town: Warehouse):
+    change(town, CELL_DAYS, f"update {CELL_DAYS} set is_provisional = true where day = '{DAY}'")
+    assert write(town, LEAKS, of(DAY)) == {}
+    change(town, CELL_DAYS, f"update {CELL_DAYS} set is_provisional = false where day = '{DAY}'")
+    assert write(town, LEAKS, of(DAY))[DAY] > 0

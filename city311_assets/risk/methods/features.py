@@ -388,13 +388,15 @@ def weather_known(
         return days.to_frame("day").select("day", *nulls)
     calendar = pl.DataFrame({"day": pl.date_range(*every, "1d", eager=True)})
     thawed = pl.col("is_freeze_thaw").cast(pl.Int32)
+    # A sum that holds a forecast, or a day that nobody knows, is never known.
+    known = pl.when(pl.col("source") == "archive").then("known_on").otherwise(pl.lit(date.max))
     dated = calendar.join(weather, on="day", how="left", maintain_order="left").with_columns(
         freeze_thaw_days_7d=reduce(
             lambda one, other: one + other, (thawed.shift(back) for back in range(7))
         ),
         **{
             f"known_{length}": pl.max_horizontal(
-                pl.col("known_on").shift(back) for back in range(length)
+                known.shift(back).fill_null(date.max) for back in range(length)
             )
             for length in sorted({*WEATHER.values()})
         },

@@ -50,8 +50,8 @@ class Standing:
 def promoted(standings: Mapping[str, Standing]) -> tuple[str, str]:
     """Return the kind that is served, and why.
 
-    The learner of the lowest Brier score is, if it beats every baseline on Brier and on precision
-    at 1 %; if not, the baseline of the lowest Brier score is.
+    Of the learners that beat every baseline on Brier and on precision at 1 % the one of the lowest
+    Brier score is; where none does, the baseline of the lowest Brier score is.
 
     Raises
     ------
@@ -60,13 +60,15 @@ def promoted(standings: Mapping[str, Standing]) -> tuple[str, str]:
     """
     if missing := sorted({*BASELINES} - {*standings}):
         raise ValueError(f"the baselines {missing} have no figures; a model must beat each of them")
-    best = _best(standings, LEARNERS)
     baseline = _best(standings, BASELINES)
-    if best is None:
+    learners = [kind for kind in LEARNERS if kind in standings]
+    if not learners:
         return _named(baseline), f"{baseline} serves: too few events to learn from"
-    unbeaten = _unbeaten(best, standings)
-    if unbeaten:
-        return _named(baseline), f"{baseline} serves: {'; '.join(unbeaten)}"
+    unbeaten = {kind: _unbeaten(kind, standings) for kind in learners}
+    best = _best(standings, [kind for kind in learners if not unbeaten[kind]])
+    if best is None:
+        why = "; ".join(line for lines in unbeaten.values() for line in lines)
+        return _named(baseline), f"{baseline} serves: {why}"
     own = standings[best]
     return best, (
         f"{best} beats every baseline on Brier ({_four(own.brier)}) and on precision at 1 % "
@@ -77,17 +79,16 @@ def promoted(standings: Mapping[str, Standing]) -> tuple[str, str]:
 def reasons(standings: Mapping[str, Standing]) -> dict[str, str]:
     """Return why each candidate is served, or is not."""
     winner, why = promoted(standings)
-    best = _best(standings, LEARNERS)
     found = {}
     for kind in standings:
         if kind == winner:
             found[kind] = why
         elif kind in BASELINES:
             found[kind] = f"a baseline; {winner} serves"
-        elif kind == best:
-            found[kind] = "; ".join(_unbeaten(kind, standings))
+        elif unbeaten := _unbeaten(kind, standings):
+            found[kind] = "; ".join(unbeaten)
         else:
-            found[kind] = f"{best} has a lower Brier score ({_four(standings[_named(best)].brier)})"
+            found[kind] = f"{winner} has a lower Brier score ({_four(standings[winner].brier)})"
     return found
 
 

@@ -174,7 +174,7 @@ def _tables(path: Path, content: bytes) -> dict[str, dict[str, object]]:
 def _prior(path: Path, name: str, told: dict[str, object]) -> Prior:
     """Return one prior of a file, or say what is wrong with it."""
     here = f"{path}: prior {name}"
-    if missing := [field for field in FIELDS if told.get(field) in {None, ""}]:
+    if missing := [field for field in FIELDS if told.get(field) in (None, "")]:
         raise ValueError(f"{here} has no {', '.join(missing)}; add it to [{name}]")
     if strange := sorted(set(told) - set(FIELDS)):
         raise ValueError(f"{here} has unknown fields {strange}; it has {', '.join(FIELDS)}")

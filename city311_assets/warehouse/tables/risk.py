@@ -66,12 +66,22 @@ CELL_DAYS = Table(
             "INTEGER",
             "Calls in this and the 364 days before; null if one is not held.",
         ),
-        Column("decay_7d", "DOUBLE", "Calls so far, each worth half after every 7 days.", False),
-        Column("decay_30d", "DOUBLE", "Calls so far, each worth half after every 30 days.", False),
+        Column(
+            "decay_7d",
+            "DOUBLE",
+            "Calls so far, each worth half after every 7 days; days not held count as empty.",
+            False,
+        ),
+        Column(
+            "decay_30d",
+            "DOUBLE",
+            "Calls so far, each worth half after every 30 days; days not held count as empty.",
+            False,
+        ),
         Column(
             "days_since_last",
             "INTEGER",
-            "Days since the newest call, 0 on its day; null without one in the days held.",
+            "Days since the newest call, 0 on its day; null without one in 1,095 days.",
         ),
         Column(
             "ring1_calls_30d",
@@ -417,9 +427,17 @@ RECOMMENDATIONS = Table(
         PARAMETERS,
         Column("cells", "UBIGINT[]", "The cells of the cluster, sorted.", nullable=False),
         Column("expected_saving_usd", "DOUBLE", "Expected saving of 7 days, US dollars.", False),
-        Column("saving_low", "DOUBLE", "Saving with all priors at their low end.", nullable=False),
         Column(
-            "saving_high", "DOUBLE", "Saving with all priors at their high end.", nullable=False
+            "saving_low",
+            "DOUBLE",
+            "Saving with all priors at the end that makes it low.",
+            nullable=False,
+        ),
+        Column(
+            "saving_high",
+            "DOUBLE",
+            "Saving with all priors at the end that makes it high.",
+            nullable=False,
         ),
         Column("action_cost_usd", "DOUBLE", "Cost of the action, US dollars.", nullable=False),
         Column("net_benefit_usd", "DOUBLE", "Saving less cost, US dollars.", nullable=False),
