@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from city311_assets.partitions import Slice
 from city311_assets.risk.methods.feature_names import FEATURES, GROUPS
 from city311_assets.risk.methods.features import (
     WEATHER,
@@ -21,6 +22,7 @@ from city311_assets.risk.methods.features import (
     shrunken_rates,
     weather_known,
 )
+from city311_assets.silver.weather_days import weather_day_rows
 
 FIRST = dt.date(2022, 11, 3)
 DAYS = 1_300
@@ -469,3 +471,32 @@ def test_every_feature_has_its_group_and_is_made_here():
     calls, all_calls = drawn(days=10)
     made = {*known(past(calls, all_calls), 9).columns, *WEATHER}
     assert {name for group in GROUPS.values() for name in group} <= made
+
+
+def test_a_sum_of_weather_that_holds_a_forecast_is_not_known():
+    days = [dt.date(2026, 6, 1) + dt.timedelta(days=n) for n in range(40)]
+    gap, seen = days[30], days[36]
+    observed = pl.DataFrame(
+        {
+            "day": days,
+            "temperature_min_c": 10.0,
+            "temperature_max_c": 20.0,
+            "precipitation_mm": 1.0,
+            "snowfall_cm": 0.0,
+        }
+    )
+    issued = observed.with_columns(issued_on=pl.col("day") - pl.duration(days=1))
+    part = Slice("chicago", days[0], days[-1] + dt.timedelta(days=1), "city")
+    whole = weather_day_rows(observed, issued.clear(), part, 5)
+    lacking = weather_day_rows(
+        observed.filter(pl.col("day") != gap), issued.filter(pl.col("day") == gap), part, 5
+    )
+    asked = pl.Series([seen], dtype=pl.Date)
+    (known,), (unknown,) = (
+        weather_known(weather, asked)
+        .select("weather_day", "rain_3d_mm", "temperature_min_c")
+        .rows()
+        for weather in (whole, lacking)
+    )
+    assert known == (days[31], 3.0, 10.0)
+    assert unknown == (days[31], None, 10.0)
