@@ -9,6 +9,7 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 for name in [name for name in os.environ if name.startswith("CITY311_")]:
@@ -24,6 +25,9 @@ from city311_assets.settings import Settings, settings
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets_tests.portals import Portals, portals
 
+# A busy machine is no failure.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 # A developer's own .env is not what is tested.
 Settings.model_config["env_file"] = None
 
