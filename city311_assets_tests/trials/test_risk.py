@@ -138,11 +138,12 @@ def test_the_planted_intensity_is_recovered(tmp_path: Path, trial):
     )
     assert 0.9 <= (told.calibration_slope or 0) <= 1.1
     assert (standing.filter("is_promoted")["skill"] > 0).all()
-    assert ours >= 1.25 * top_share(month, event)
+    # No forecast can find more than the planted chance does.
+    assert ours >= max(0.95 * best, top_share(month, event))
 
 
 REAL_START, REAL_LAST = "2011-01-01", "2013-12-31"
-REAL_MONTHS = ("2012-07-01", "2013-12-31")
+REAL_MONTHS = ("2013-03-01", "2013-06-01", "2013-09-01", "2013-12-01")
 REAL_ROOTS = 'key:"gold/cells/chicago_311" or key:"silver/weather_days/chicago"'
 REAL_FEATURES = 'key:"risk/cell_days/sanitation" or key:"risk/outcomes/sanitation"'
 REAL_MODELS = 'key:"risk/evaluations/sanitation" or key:"risk/models/sanitation"'
@@ -151,8 +152,6 @@ ROLLING = """
         avg(brier), avg(brier_skill), avg(log_loss), avg(pr_auc), avg(ece),
         avg(calibration_slope), avg(precision_top_1pct), avg(precision_top_5pct)
     from risk.evaluations where target = 'sanitation'
-    and tested_from = (select max(tested_from) from risk.evaluations as e
-        where e.month = evaluations.month and e.target = 'sanitation')
     group by model_kind order by avg(brier)
 """
 SERVED = """
@@ -182,10 +181,14 @@ def real_weather(file: Path) -> pl.DataFrame:
 def test_real_calls_about_sanitation_are_forecast_from_rolling_origins(
     real_data: Path, tmp_path: Path, trial
 ):
-    """55,343 real requests of Chicago about sanitation, of which 2011 to 2013 are held, with real
-    weather: the models of eighteen months, each judged on the 28 days before it."""
+    """Real requests of Chicago about sanitation, 2011 to 2013, with real weather: from twelve
+    origins, 28 days apart, the 28 days after each, by models that saw nothing of them."""
     city = Installation.small(tmp_path, CITY311_SOURCE="live", CITY311_START_DATE=REAL_START)
-    file = real_data / "chicago311" / "chi311_sanitation_code_2000_2013.csv.gz"
+    whole_file = pl.read_csv(
+        real_data / "chicago311" / "chi311_sanitation_code_2000_2013.csv.gz", infer_schema=False
+    )
+    file = tmp_path / "sanitation.csv"
+    whole_file.filter(pl.col("Creation_Date") >= REAL_START).write_csv(file)
     done = city.run("import", str(file), "--feed", "chicago_311")
     assert done.returncode == 0, done.stderr
     warehouse = Warehouse(
@@ -197,7 +200,7 @@ def test_real_calls_about_sanitation_are_forecast_from_rolling_origins(
     for first, last, graph in (
         (REAL_START, REAL_LAST, REAL_ROOTS),
         (REAL_START, REAL_LAST, REAL_FEATURES),
-        (*REAL_MONTHS, REAL_MODELS),
+        *((month, month, REAL_MODELS) for month in REAL_MONTHS),
     ):
         done = city.run("materialize", "--from", first, "--to", last, "--select", graph)
         assert done.returncode == 0, done.stdout + done.stderr
