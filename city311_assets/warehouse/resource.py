@@ -236,6 +236,8 @@ class Warehouse(DuckDBResource):
         with self.door():
             conn = duckdb.connect(config=CONNECTION | self.connection_config)
             try:
+                # A long query would draw a bar into the logs of whoever runs it.
+                conn.execute("set enable_progress_bar = false")
                 self._attach(conn)
                 conn.execute("use city")
                 yield conn

@@ -553,3 +553,8 @@ def test_the_warehouse_is_called_city_wherever_it_lies(tmp_path: Path):
     warehouse.replace(THINGS, things("a"), PART)
     assert warehouse.read(f"select record_id from city.{THINGS}").item() == "a"
     assert warehouse.path.exists()
+
+
+def test_no_query_draws_a_bar_into_the_logs(warehouse: Warehouse):
+    told = warehouse.read("select current_setting('enable_progress_bar') as is_drawn")
+    assert told["is_drawn"].to_list() == [False]
