@@ -42,12 +42,12 @@ NOT_WHOLE = f"""
     from ({DAYS_HELD}) as held left join (
         select day, cell from {CELL_DAYS} where {CELL_DAYS.where} and cell in (
             select cell from {CELLS} where feed = $feed and resolution = $resolution
-                and coalesce(is_inside, true))
+                and coalesce(is_inside, false))
     ) as rows on rows.day = held.day
     group by held.day
     having count(rows.cell) < (
         select count(*) from {CELLS} where feed = $feed and resolution = $resolution
-            and coalesce(is_inside, true))
+            and coalesce(is_inside, false))
     order by held.day
 """
 NOT_NESTED = f"""
