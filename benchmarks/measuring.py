@@ -110,7 +110,8 @@ def run(work: Work) -> list[Cost]:
             text=True,
             check=True,
         ).stdout
-    return [Cost(**json.loads(line)) for line in told.splitlines()]
+    # A library may say something of its own: the solver behind work lists does.
+    return [Cost(**json.loads(line)) for line in told.splitlines() if line.startswith("{")]
 
 
 def interleaved(repeats: int, **ways: Work) -> list[Runs]:
