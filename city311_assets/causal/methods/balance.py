@@ -217,7 +217,8 @@ def _group_probability(known: Vectors, group: Ints, asked: Vectors, share: Float
 
     present = np.unique(group)
     probability = np.tile(share, (len(asked), 1))
-    if len(present) > 1:
+    # Of groups of hardly two units each nothing is learned: their shares are all there is.
+    if 1 < len(present) <= len(group) / 2:
         model = LogisticRegression(C=1 / PROPENSITY_RIDGE, max_iter=MOST_STEPS).fit(known, group)
         told = model.predict_proba(asked).astype(np.float64)
         told /= told.sum(axis=1, keepdims=True)

@@ -254,3 +254,13 @@ def test_units_without_a_group_are_refused():
         text_propensity(vectors, np.array([0, 1, -1, 0]))
     with pytest.raises(ValueError, match="4 vectors, 3 groups and 5 folds"):
         text_propensity(vectors, np.array([0, 1, 0]))
+
+
+def test_of_groups_of_hardly_a_unit_each_the_propensity_is_their_share():
+    """Nothing is learned there, and nothing warns of it."""
+    rng = np.random.default_rng(5)
+    vectors = rng.normal(size=(12, 4)).astype(np.float32)
+    group = np.repeat(np.arange(9), [2, 2, 2, 1, 1, 1, 1, 1, 1])
+    found = text_propensity(vectors, group)
+    shares = np.tile(np.bincount(group) / 12, (12, 1))
+    np.testing.assert_allclose(found, shares, atol=0.1)
