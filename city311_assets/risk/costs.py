@@ -11,6 +11,7 @@ import polars as pl
 
 from city311_assets.gold.methods.arrays import Floats, Ints
 from city311_assets.partitions import AFTER_MONTHS, BY_CHUNK, DAYS, Slice, note_days
+from city311_assets.risk.histories import matching_kinds
 from city311_assets.risk.methods.costs import (
     MAJOR_FROM_HOURS,
     MODERATE_FROM_HOURS,
@@ -20,7 +21,7 @@ from city311_assets.risk.methods.costs import (
     severity_shares,
 )
 from city311_assets.risk.methods.priors import Priors, read_priors
-from city311_assets.risk.targets.target import Target, normalized
+from city311_assets.risk.targets.target import Target
 from city311_assets.settings import settings
 from city311_assets.warehouse.checks import Property, slice_checks
 from city311_assets.warehouse.resource import Warehouse
@@ -90,8 +91,7 @@ def severities(warehouse: Warehouse, target: Target, part: Slice) -> Ints:
         "moderate_from": MODERATE_FROM_HOURS,
         "major_from": MAJOR_FROM_HOURS,
     }
-    named = warehouse.read(KINDS, window, [REQUESTS])["kind"].to_list()
-    kinds = sorted(kind for kind in named if normalized(kind) in target.normalized_kinds)
+    kinds = sorted(matching_kinds(target, warehouse.read(KINDS, window, [REQUESTS])["kind"]))
     days = (part.end - part.start).days
     counts = np.zeros((SEVERITY_DAYS + days, 3), np.int64)
     if kinds:

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from city311_assets.partitions import AFTER_MONTHS, BY_CHUNK, DAYS, Slice, note_days
+from city311_assets.risk.histories import chunks
 from city311_assets.risk.methods.candidates import UNFITTED, Fitted, unfitted
 from city311_assets.risk.methods.drivers import contributions, top_drivers
 from city311_assets.risk.methods.feature_names import FEATURES
@@ -253,8 +254,16 @@ def write(
 ) -> dict[date, int]:
     """Score what is to be scored of a slice; return how many rows each day gained.
 
-    Rows that are stored stay as they are, but for which of them are the newest.
+    Rows that are stored stay as they are, but for which of them are the newest. A long slice is
+    written some days at a time, each time all or nothing, so that memory does not grow with it.
     """
+    gained: dict[date, int] = {}
+    for own in chunks(part):
+        gained |= _write(warehouse, target, own, rescore=rescore)
+    return gained
+
+
+def _write(warehouse: Warehouse, target: Target, part: Slice, *, rescore: bool) -> dict[date, int]:
     as_of, bands = datetime.now(UTC).replace(tzinfo=None), Bands.of_settings()
     found = []
     last = part.end - timedelta(days=1)

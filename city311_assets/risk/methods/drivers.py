@@ -240,7 +240,7 @@ def _forest(model: TreeModel, features: tuple[str, ...]) -> Forest:
     """
     classifier, place = model.classifier, groups_of(features)
     # Told nowhere else; another version of scikit-learn does not read the file of a model.
-    grown, begun = classifier._predictors, classifier._baseline_prediction  # noqa: SLF001
+    grown, begun = classifier._predictors, classifier._baseline_prediction  # noqa: SLF001 - told nowhere else
     trees = [_Tree.of(tree, place) for (tree,) in grown]
     most = max(len(tree.gains) for tree in trees)
     if most > MOST_LEAVES:
