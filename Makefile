@@ -18,13 +18,14 @@ demo dev: export CITY311_EMBEDDING_METHOD ?= openai
 demo dev: export CITY311_CLUSTER_NAME_METHOD ?= openai
 endif
 
-.PHONY: help demo demo-keyless test check trials faults dev bench clean docs lock
+.PHONY: help demo demo-keyless test check trials faults dev console bench clean docs lock
 help:
 	@echo "make demo    the sample city through the whole graph, offline, in minutes"
 	@echo "make demo-keyless  the same without any model"
 	@echo "make test    every check and every test"
 	@echo "make check   format, lint, types, import rules, definitions, docs in step"
 	@echo "make dev     the Dagster UI on http://127.0.0.1:3000, with schedules and sensors"
+	@echo "make console the console and the API on http://127.0.0.1:8311"
 	@echo "make trials  the long tests; writes docs/trials.md"
 	@echo "make faults  what every fault of a source leads to; writes docs/faults.md"
 	@echo "make bench   the measurements; writes docs/benchmarks.md"
@@ -49,6 +50,9 @@ dev: $(READY)
 	mkdir -p $(DAGSTER_HOME)
 	test -f $(DAGSTER_HOME)/dagster.yaml || cp data/dagster/dagster.yaml $(DAGSTER_HOME)/
 	$(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port 3000
+
+console: $(READY)
+	$(BIN)/city311 serve
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -155,6 +155,24 @@ class Settings(BaseSettings):
         default=80.0, gt=0, description="Crew hours of a day that recommendations may fill."
     )
 
+    console_host: str = Field(
+        default="127.0.0.1",
+        description="Address the console and the API listen on; others than this machine's own "
+        "let everybody in who can reach it.",
+    )
+    console_port: int = Field(
+        default=8311, ge=0, le=65_535, description="Port of the console and the API."
+    )
+    console_map_style: str | None = Field(
+        default=None,
+        description="URL of a MapLibre style to draw maps on; default: the boundaries that the "
+        "city publishes, without any other service.",
+    )
+    dagster_url: str = Field(
+        default="http://127.0.0.1:3000",
+        description="Where the Dagster UI is, for links from the console.",
+    )
+
     lock_timeout_seconds: float = Field(
         default=600.0,
         gt=0,

@@ -172,6 +172,46 @@ def snapshot() -> None:
 
 
 @app.command()
+def serve(
+    host: Annotated[
+        str | None, typer.Option("--host", help="Address to listen on; default: the setting.")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", min=0, max=65_535, help="Port; 0: any; default: the setting."),
+    ] = None,
+) -> None:
+    """Serve the console and the API over the published file, until it is stopped.
+
+    A newer published file is shown as soon as it is there. Exit code: 2 the port is taken.
+    """
+    import socket
+
+    import uvicorn
+
+    from city311_assets.serving.app import application
+
+    known = settings()
+    where = (host or known.console_host, known.console_port if port is None else port)
+    family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
+    try:
+        listening = socket.create_server(where, family=family)
+    except OSError as error:
+        raise _fail(
+            f"cannot listen on {where[0]}:{where[1]} ({error.strerror or error}); choose another "
+            "with --port or CITY311_CONSOLE_PORT"
+        ) from error
+    if not known.snapshot_path.exists():
+        err.print(f"nothing is published at {known.snapshot_path} yet; `make demo` does that")
+    shown_host = f"[{where[0]}]" if ":" in where[0] else where[0]
+    out.print(f"console: http://{shown_host}:{listening.getsockname()[1]}  (API: /docs)")
+    server = uvicorn.Server(
+        uvicorn.Config(application(known), log_level="warning", access_log=False)
+    )
+    server.run(sockets=[listening])
+
+
+@app.command()
 def doctor(
     first: Annotated[
         datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="Range to estimate.")

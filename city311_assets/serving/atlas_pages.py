@@ -13,7 +13,9 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -29,7 +31,13 @@ from city311_assets.feeds.feed import Feed
 from city311_assets.feeds.registry import feed_named
 from city311_assets.serving.atlas_page import AtlasMonth, page, page_version
 from city311_assets.serving.effects_page import EffectsMonth
-from city311_assets.serving.effects_pages import EFFECTS, content_hash, read_effects, write_effects
+from city311_assets.serving.effects_pages import (
+    EFFECTS,
+    Read,
+    content_hash,
+    read_effects,
+    write_effects,
+)
 from city311_assets.warehouse.resource import CONNECTION, frame_of
 from city311_assets.warehouse.tables.atlas import (
     CAPTIONS,
@@ -126,21 +134,24 @@ def publish_atlas(snapshot: Path, photos: Path, published: Path) -> list[Path]:
 
 
 def read_month(conn: duckdb.DuckDBPyConnection, feed: Feed, month: date) -> AtlasMonth:
-    """Read one feed's map of one month, as far as it may be published."""
+    """Read one feed's map of one month, as far as it may be published, with the city's outline."""
+    read = partial(frame_of, conn)
+    return replace(month_of(read, feed, month), outline=_outline(read, feed))
+
+
+def month_of(read: Read, feed: Feed, month: date) -> AtlasMonth:
+    """Read one feed's map of one month, as far as it may be published, without an outline."""
     of_month = {"feed": feed.name, "month": month}
     points = files("city311_assets.serving").joinpath("atlas_points.sql").read_text("utf-8")
-    cases = frame_of(conn, points, of_month)
-    ((mapped,),) = conn.execute(
-        f"select count(*) from {PROJECTIONS} {IN_MONTH}", of_month
-    ).fetchall()
+    cases = read(points, of_month)
+    mapped = read(f"select count(*) from {PROJECTIONS} {IN_MONTH}", of_month).item()
     return AtlasMonth(
         feed=feed.name,
         title=feed.title,
         month=month,
         cases=_in_cells(cases).with_columns(pl.selectors.float().fill_nan(None)),
-        clusters=frame_of(conn, f"from {CLUSTER_NAMES} {IN_MONTH}", of_month),
-        events=_events(conn, of_month),
-        outline=_outline(conn, feed),
+        clusters=read(f"from {CLUSTER_NAMES} {IN_MONTH}", of_month),
+        events=_events(read, of_month),
         left_out=mapped - cases.height,
         is_provisional=cases["is_provisional"].any(),
         told_until=_newest(cases["observed_until"]),
@@ -149,24 +160,24 @@ def read_month(conn: duckdb.DuckDBPyConnection, feed: Feed, month: date) -> Atla
 
 def _months(conn: duckdb.DuckDBPyConnection) -> list[tuple[str, date]]:
     """Return the feeds and months that have a map; none where a table of the atlas is missing."""
-    if not all(_holds(conn, str(table)) for table in NEEDED):
+    if not all(_holds(partial(frame_of, conn), str(table)) for table in NEEDED):
         return []
     return conn.execute(MONTHS).fetchall()
 
 
-def _holds(conn: duckdb.DuckDBPyConnection, table: str) -> bool:
+def _holds(read: Read, table: str) -> bool:
     found = "from duckdb_tables() where schema_name || '.' || table_name = $table"
-    return conn.execute(found, {"table": table}).fetchone() is not None
+    return not read(found, {"table": table}).is_empty()
 
 
-def _events(conn: duckdb.DuckDBPyConnection, of_month: dict[str, Any]) -> pl.DataFrame:
+def _events(read: Read, of_month: dict[str, Any]) -> pl.DataFrame:
     """Return a month's changes of clusters, with what their clusters are called."""
-    names = dict(conn.execute(NAMES, of_month).fetchall())
+    names = dict(read(NAMES, of_month).rows())
 
     def called(cluster: int) -> str:
         return names.get(cluster, f"cluster {cluster}")
 
-    events = frame_of(conn, EVENTS, of_month)
+    events = read(EVENTS, of_month)
     return events.with_columns(
         cluster=pl.Series([*map(called, events["cluster_id"])], dtype=pl.String),
         others=pl.Series(
@@ -181,30 +192,32 @@ def _newest(times: pl.Series) -> datetime | None:
 
 
 def _in_cells(cases: pl.DataFrame) -> pl.DataFrame:
-    """Place cases at the centres of their cells, none finer than resolution 10."""
-    centres = {}
+    """Place cases in cells none finer than resolution 10, and at the centres of these."""
+    coarse = {}
     for cell in cases["cell"].drop_nulls().unique():
         is_finer = h3.get_resolution(cell) > FINEST_RESOLUTION
-        centres[cell] = h3.cell_to_latlng(
-            h3.cell_to_parent(cell, FINEST_RESOLUTION) if is_finer else cell
-        )
+        coarse[cell] = h3.cell_to_parent(cell, FINEST_RESOLUTION) if is_finer else cell
+    centres = [h3.cell_to_latlng(cell) for cell in coarse.values()]
     places = pl.DataFrame(
         {
-            "cell": list(centres),
-            "latitude": [latitude for latitude, _ in centres.values()],
-            "longitude": [longitude for _, longitude in centres.values()],
+            "cell": list(coarse),
+            "coarse": list(coarse.values()),
+            "latitude": [latitude for latitude, _ in centres],
+            "longitude": [longitude for _, longitude in centres],
         },
-        schema={"cell": pl.UInt64, "latitude": pl.Float64, "longitude": pl.Float64},
+        schema={"cell": pl.UInt64, "coarse": pl.UInt64}
+        | dict.fromkeys(("latitude", "longitude"), pl.Float64),
     )
-    return cases.join(places, on="cell", how="left", maintain_order="left").drop("cell")
+    placed = cases.join(places, on="cell", how="left", maintain_order="left")
+    return placed.drop("cell").rename({"coarse": "cell"})
 
 
-def _outline(conn: duckdb.DuckDBPyConnection, feed: Feed) -> list[list[tuple[float, float]]]:
+def _outline(read: Read, feed: Feed) -> list[list[tuple[float, float]]]:
     """Return the city's areas as rings of longitude and latitude; none where none are known."""
-    if not feed.city.boundaries or not _holds(conn, str(BOUNDARIES)):
+    if not feed.city.boundaries or not _holds(read, str(BOUNDARIES)):
         return []
     asked = {"city": feed.city.name, "areas": feed.city.boundaries[0].areas}
-    areas = [text for (text,) in conn.execute(AREAS, asked).fetchall()]
+    areas = read(AREAS, asked)["geometry"].to_list()
     shapes = shapely.simplify(shapely.from_geojson(areas), OUTLINE_TOLERANCE_DEGREES)
     rings = shapely.get_rings(shapely.get_parts(shapes))
     return [
@@ -247,7 +260,7 @@ def _publish_month(
 def _content_hash(atlas: AtlasMonth, effects: EffectsMonth | None) -> str:
     """Return a hash of what is published of a month; when the portal was asked is no part of it."""
     digest = hashlib.sha256(f"{page_version()} {content_hash(effects)}".encode())
-    cases = atlas.cases.drop("observed_until").sort("record_id", "day")
+    cases = atlas.cases.drop("observed_until", "cell").sort("record_id", "day")
     for rows in (cases, atlas.clusters.sort("cluster_id"), atlas.events):
         digest.update(rows.write_ndjson().encode())
     rest = [atlas.title, atlas.outline, atlas.left_out, atlas.is_provisional]

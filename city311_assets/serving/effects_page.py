@@ -158,14 +158,14 @@ def _data(month: EffectsMonth, photos: Path) -> dict[str, Any]:
         "month": f"{month.month:%Y-%m}",
         "facts": _facts(month, record),
         "banners": _banners(month),
-        "caveats": _caveats(month, record),
+        "caveats": caveats(month, record),
         "notes": _notes(month, len(small)),
         "limit_hours": record["limit_hours"],
         "seed": record["seed"],
         "imbalanced_from": IMBALANCED_FROM,
         "significant_below": SIGNIFICANT_BELOW,
         "estimators": [
-            {"name": name, "words": ESTIMATORS.get(name, name)} for name in _estimators(month.att)
+            {"name": name, "words": ESTIMATORS.get(name, name)} for name in estimators(month.att)
         ],
         "att_columns": [
             [column.name, column.doc] for column in ATT.columns if column.name in month.att.columns
@@ -188,7 +188,7 @@ def _data(month: EffectsMonth, photos: Path) -> dict[str, Any]:
     }
 
 
-def _estimators(att: pl.DataFrame) -> list[str]:
+def estimators(att: pl.DataFrame) -> list[str]:
     """Return the estimators that there are: the headline first, unknown ones last."""
     there = att["estimator"].unique().sort().to_list()
     known = [name for name in ESTIMATORS if name in there]
@@ -275,7 +275,7 @@ def _banners(month: EffectsMonth) -> list[tuple[str, str]]:
     return [banner for banner, is_shown in said.items() if is_shown]
 
 
-def _caveats(month: EffectsMonth, record: dict[str, Any]) -> list[tuple[str, str]]:
+def caveats(month: EffectsMonth, record: dict[str, Any]) -> list[tuple[str, str]]:
     """Return what must be read before a number is quoted: what it is about, and the words."""
     headline = month.headline
     treated, matched = int(headline["n_treated"].sum()), int(headline["n_matched"].sum())

@@ -6,6 +6,8 @@ What belongs here: reading them from the published file. What does not: what the
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -31,38 +33,46 @@ from city311_assets.warehouse.tables.causal import (
 )
 from city311_assets.warehouse.tables.table import Table
 
+# Returns the rows of a query and its parameters.
+Read = Callable[[str, Mapping[str, object]], pl.DataFrame]
+
 EFFECTS = "effects.html"
 NEEDED = (MATCHED_PAIRS, ATT, BALANCE, SENSITIVITY, PLACEBO, DESIGN)
-THERE = "select schema_name || '.' || table_name from duckdb_tables()"
+THERE = "select schema_name || '.' || table_name as name from duckdb_tables()"
 IN_MONTH = "where feed = $feed and month = $month"
 HELD = f"select count(*), count(distinct record_id) from {MATCHED_PAIRS} {IN_MONTH}"
 
 
 def read_effects(conn: duckdb.DuckDBPyConnection, atlas: AtlasMonth) -> EffectsMonth | None:
     """Read the effects of the month of a map, as far as it publishes their cases; None if none."""
-    there = {name for (name,) in conn.execute(THERE).fetchall()}
+    return effects_of(partial(frame_of, conn), atlas, MOST_CASES)
+
+
+def effects_of(read: Read, atlas: AtlasMonth, most_cases: int) -> EffectsMonth | None:
+    """Read the effects of the month of a map, with the pairs of so many cases; None if none."""
+    there = set(read(THERE, {})["name"])
     if not there.issuperset(map(str, NEEDED)):
         return None
     of_month = {"feed": atlas.feed, "month": atlas.month}
 
     def rows(table: Table) -> pl.DataFrame:
         keys = ", ".join(table.unique)
-        return frame_of(conn, f"from {table} {IN_MONTH} order by {keys}", of_month)
+        return read(f"from {table} {IN_MONTH} order by {keys}", of_month)
 
     design, att = rows(DESIGN), rows(ATT)
     if design.is_empty() or att.is_empty():
         return None
-    chosen = conn.sql(
+    chosen = read(
         files("city311_assets.serving").joinpath("effects_pairs.sql").read_text("utf-8"),
-        params=of_month | {"most_cases": MOST_CASES, "most_controls": MOST_CONTROLS},
-    ).pl()
+        of_month | {"most_cases": most_cases, "most_controls": MOST_CONTROLS},
+    )
     # What the map does not publish, the city may have withdrawn.
     known = atlas.cases["record_id"].implode()
     pairs = chosen.filter(
         pl.col("record_id").is_in(known) & pl.col("control_id").is_in(known),
     )
     sides = pl.concat([pairs["record_id"], pairs["control_id"]]).unique()
-    ((pairs_held, cases_held),) = conn.execute(HELD, of_month).fetchall()
+    ((pairs_held, cases_held),) = read(HELD, of_month).rows()
     return EffectsMonth(
         feed=atlas.feed,
         title=atlas.title,
@@ -92,7 +102,7 @@ def content_hash(effects: EffectsMonth | None) -> str:
     if effects is None:
         return "none"
     digest = hashlib.sha256(page_version().encode())
-    cases = effects.cases.drop("observed_until")
+    cases = effects.cases.drop("observed_until", "cell")
     tables = (effects.att, effects.balance, effects.sensitivity, effects.placebo, effects.design)
     for rows in (*tables, effects.pairs, cases):
         digest.update(rows.write_ndjson().encode())

@@ -1,0 +1,33 @@
+"""The one server: the API and the console, over the published file."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+from fastapi import FastAPI
+
+from city311_assets.serving.api.app import add_api
+from city311_assets.serving.snapshots import Snapshots
+from city311_assets.settings import Settings
+
+
+def application(settings: Settings) -> FastAPI:
+    """Return the server's application; it reads the published file and nothing else."""
+    from city311_assets.serving.console.pages import PAGES
+    from city311_assets.serving.console.shell import console
+
+    snapshots = Snapshots(settings.snapshot_path)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # Until the first page was made, a deep link lacks one of Dash's inline scripts.
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            await client.get("/")
+        yield
+        snapshots.close()
+
+    server = FastAPI(title="city311", docs_url=None, redoc_url=None, lifespan=lifespan)
+    add_api(server, snapshots, settings)
+    console(server, snapshots, PAGES)
+    return server
