@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import httpx
 from fastapi import FastAPI
@@ -10,10 +11,17 @@ from city311_assets.serving.api.app import add_api
 from city311_assets.serving.snapshots import Snapshots
 from city311_assets.settings import Settings
 
+if TYPE_CHECKING:
+    from city311_assets.serving.console.page import Page
 
-def application(settings: Settings) -> FastAPI:
-    """Return the server's application; it reads the published file and nothing else."""
+
+def application(settings: Settings, pages: "tuple[Page, ...] | None" = None) -> FastAPI:
+    """Return the server's application; it reads the published file and nothing else.
+
+    `pages` are those of the console, all of them unless told.
+    """
     from city311_assets.serving.console.pages import PAGES
+    from city311_assets.serving.console.policy import PagePolicy
     from city311_assets.serving.console.shell import console
 
     snapshots = Snapshots(settings.snapshot_path)
@@ -29,5 +37,6 @@ def application(settings: Settings) -> FastAPI:
 
     server = FastAPI(title="city311", docs_url=None, redoc_url=None, lifespan=lifespan)
     add_api(server, snapshots, settings)
-    console(server, snapshots, PAGES)
+    dash = console(server, snapshots, PAGES if pages is None else pages)
+    server.add_middleware(PagePolicy, console=dash, map_style=settings.console_map_style)
     return server
