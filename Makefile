@@ -13,6 +13,8 @@ export DAGSTER_HOME ?= $(abspath $(or $(CITY311_DATA_DIR),data))/dagster
 ifneq ($(CITY311_SOURCE),live)
 # Half the usual records, so that photos and all fit into minutes.
 demo demo-keyless dev: export CITY311_SAMPLE_RECORDS_PER_DAY ?= 200
+# Without a model every case has a text, ten times as many as have photos: a sample of them is mapped.
+demo-keyless: export CITY311_ATLAS_MAX_CASES ?= 3000
 demo dev: export CITY311_CAPTION_METHOD ?= openai
 demo dev: export CITY311_EMBEDDING_METHOD ?= openai
 demo dev: export CITY311_CLUSTER_NAME_METHOD ?= openai

@@ -1,9 +1,6 @@
 """The docs are in step with the code: tables, feeds, commands, links, notebooks."""
 
-import json
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -14,7 +11,6 @@ from city311_assets.cli.main import app
 from city311_assets.feeds.registry import FEEDS
 from city311_assets.settings import Settings
 from city311_assets.warehouse.tables.registry import TABLES
-from city311_assets_tests.commands import Installation
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -76,20 +72,3 @@ def test_every_dependency_has_its_reason():
     for requirement in wanted:
         name = re.split(r"[\[<>=~]", requirement)[0]
         assert re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", table), name
-
-
-def test_the_newcomers_notebook_runs_and_holds_no_output(tmp_path: Path):
-    city = Installation.small(tmp_path)
-    days = ("--from", "2026-03-07", "--to", "2026-03-08")
-    layers = ("--select", "group:bronze or group:silver")
-    assert city.run("materialize", *days, *layers).returncode == 0
-    notebook = json.loads((ROOT / "notebooks" / "first_look.ipynb").read_text())
-    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    assert all(not cell["outputs"] and cell["execution_count"] is None for cell in cells)
-    code = "\n".join("".join(cell["source"]) for cell in cells)
-    assert code.count("../data/city311.duckdb") == 1
-    code = code.replace("../data/city311.duckdb", str(city.published))
-    shown = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
-    )
-    assert "sf_311" in shown.stdout

@@ -33,6 +33,18 @@ MOST_ADMINISTRATIVE = """
     group by feed order by share desc limit 1
 """
 
+# The newest day each target was scored on, its likeliest cell, and what a day's crews may do.
+AT_RISK = """
+    with newest as (
+        from risk.scores where is_newest qualify day = max(day) over (partition by target)
+    )
+    select target, any_value(day) as day, max(p_event_7d) as highest,
+        arg_max(drivers[1].words, p_event_7d) as why,
+        (select count(*) from risk.recommendations as r
+            where r.target = n.target and r.day = any_value(n.day)) as actions
+    from newest as n group by target order by target
+"""
+
 
 def demo_range() -> tuple[date, date]:
     """Return two calendar months, ending with the newest day that is over in every city."""
@@ -57,6 +69,7 @@ def tell(settings: Settings, out: Console) -> None:
         slow = conn.execute(SLOWEST, {"feed": shown.name}).fetchall()
         hot = conn.execute(HOTTEST).fetchall()
         administrative = conn.execute(MOST_ADMINISTRATIVE).fetchall()
+        at_risk = conn.execute(AT_RISK).fetchall()
     out.print()
     out.print(grid)
     out.print()
@@ -76,6 +89,16 @@ def tell(settings: Settings, out: Console) -> None:
             f"{share:.0%} of {FEEDS[feed].title} ask for no work; the view `requests` leaves "
             "them out."
         )
+    for target, day, highest, why, actions in at_risk:
+        todo = (
+            f"{actions} actions on the work list"
+            if actions
+            else "no action pays at this volume of calls, so the work list is empty"
+        )
+        out.print(
+            f"Likeliest to be called in within 7 days of {day} ({target}): {highest:.0%} in one "
+            f"cell ({why or 'no model'}); {todo}."
+        )
     if aside:
         said = ", ".join(f"{records} {reason} in {feed}" for feed, reason, records in aside)
         out.print(f"Set aside, kept whole with the reason: {said}.")
@@ -83,6 +106,7 @@ def tell(settings: Settings, out: Console) -> None:
     out.print(
         f"""
 Look at it:
+  make console                  hot spots, atlas, delays, risk, data: http://127.0.0.1:8311
   make dev                      the asset graph, its checks and partitions: http://127.0.0.1:3000
   {page}   what photos and complaints are about, and who waits longer, in any browser
   notebooks/first_look.ipynb    the published file in a notebook

@@ -164,6 +164,12 @@ def _adjacency(cells: bytes) -> "sparse.csr_array":
     return Grid.of(np.frombuffer(cells, np.uint64)).disk
 
 
+@lru_cache(maxsize=4)
+def _areas_km2(cells: bytes) -> Floats:
+    """Return the area of each cell, square kilometres."""
+    return np.array([h3.cell_area(cell) for cell in np.frombuffer(cells, np.uint64).tolist()])
+
+
 def _listed(
     priced: pl.DataFrame, shares: Floats, priors: Priors, crew_hours: float
 ) -> "list[Recommendation]":
@@ -184,20 +190,20 @@ def _described(
     """Return one day's recommendations in the table's columns, but for those of the whole slice."""
     from city311_assets.risk.methods.recommendations import outlines, parameters
 
-    cells = priced["cell"].to_numpy()
-    mean = float(priced["expected_events_7d"].to_numpy().mean())
+    cells, areas_km2 = priced["cell"].to_numpy(), _areas_km2(priced["cell"].to_numpy().tobytes())
+    calls, costs = (priced[name].to_numpy() for name in _SUMMED)
+    words = priced["words"].to_list()
+    mean = float(calls.mean())
     rows = []
     for rank, one in enumerate(listed, start=1):
-        own = cells[one.members].tolist()
-        of_cells = priced[one.members.tolist()]
-        area = sum(h3.cell_area(cell) for cell in own)
+        own, busiest = one.members, one.members[calls[one.members].argmax()]
         rows.append(
             {
                 "rank": rank,
                 "is_chosen": one.is_chosen,
                 "action": one.action.name,
-                "parameters": parameters(one, area),
-                "cells": own,
+                "parameters": parameters(one, float(areas_km2[own].sum())),
+                "cells": cells[own].tolist(),
                 "expected_saving_usd": one.action.saving_usd * one.calls,
                 "saving_low": one.action.saving_low * one.calls,
                 "saving_high": one.action.saving_high * one.calls,
@@ -205,7 +211,7 @@ def _described(
                 "net_benefit_usd": one.net_usd,
                 "crew_hours": one.hours,
                 "expected_events_7d": one.calls,
-                "why": _why(of_cells, mean),
+                "why": _why(calls[own], costs[own], words[busiest], mean),
             }
         )
     found = pl.DataFrame(rows, schema={name: SCHEMA[name] for name in _COMPUTED})
@@ -224,17 +230,15 @@ _COMPUTED = (
 )
 
 
-def _why(cells: pl.DataFrame, city_mean: float) -> str:
+def _why(calls: Floats, costs: Floats, words: str | None, city_mean: float) -> str:
     """Return why here: what is expected, beside the city's mean, and what moved it most."""
-    calls, cost = (float(cells[name].sum()) for name in _SUMMED)
-    where = "In this cell" if cells.height == 1 else f"In these {cells.height} adjacent cells"
+    where = "In this cell" if len(calls) == 1 else f"In these {len(calls)} adjacent cells"
     said = (
-        f"{where} {calls:.1f} calls are expected in 7 days, "
-        f"{calls / cells.height / city_mean:.1f} times the city's mean a cell, "
-        f"at an expected cost of ${cost:,.0f}"
+        f"{where} {calls.sum():.1f} calls are expected in 7 days, "
+        f"{calls.mean() / city_mean:.1f} times the city's mean a cell, "
+        f"at an expected cost of ${costs.sum():,.0f}"
     )
-    words = cells["words"][int(cells["expected_events_7d"].arg_max() or 0)]
-    place = "" if cells.height == 1 else "in the cell with most of them: "
+    place = "" if len(calls) == 1 else "in the cell with most of them: "
     return f"{said}; {place}{words}." if words else f"{said}."
 
 

@@ -9,7 +9,9 @@ What is in it, by feed:
   category and one street are `HOSTILE`.
 - `chicago_311`: requests since 2025 and the target `leaks`, scored on `RISK_DAYS`, with outcomes of
   those that are over, costs, a work list and shares of wards.
-- `sf_311`: the atlas and the effects of `atlases.MONTH`, with thumbnails.
+- `sf_311`: the atlas and the effects of `atlases.MONTH`, with thumbnails; and two months of cases
+  before it with captions about two topics, of which those of weekends wait `WEEKEND_HOURS` longer,
+  and are more often of the slower topic.
 - `nyc_311`: nothing.
 """
 
@@ -40,7 +42,9 @@ from city311_assets.risk.ward_coverage import ward_coverage
 from city311_assets.silver.cells import cells_of
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.snapshot import publish
+from city311_assets.warehouse.tables.atlas import CAPTIONS
 from city311_assets.warehouse.tables.risk import EVALUATIONS, MODELS
+from city311_assets.warehouse.tables.silver import REQUESTS
 from city311_assets.warehouse.tables.table import Table
 from city311_assets_tests.gold.town import HALF_SIDE, MIDDLES, every_day, silver, store
 from city311_assets_tests.portals import Declared, failure, materialize
@@ -60,6 +64,11 @@ FORMULA = "=HYPERLINK(1)"
 NO_DATA = "nyc_311"
 RISK_DAYS = every_day(dt.date(2026, 2, 20), dt.date(2026, 3, 11))
 EVENING = 20
+WEEKEND_HOURS = 24.0
+TOPICS = (
+    ("spray paint letters on the wall of a shop", 40.0),
+    ("deep hole in the road surface at a crossing", 130.0),
+)
 
 
 @dataclass(frozen=True)
@@ -98,6 +107,7 @@ def build(folder: Path) -> None:
     rows = atlas_rows(120)
     rows |= effects_rows(rows)
     _atlas(warehouse, rows)
+    _earlier_cases(warehouse)
     draw_thumbnails(folder / "photos", rows)
     publish(warehouse, town.path)
 
@@ -273,6 +283,53 @@ def _atlas(warehouse: Warehouse, rows: Rows) -> None:
     for table, given in rows.items():
         frame = filled(table, *(_complete(table, row) for row in given))
         warehouse.replace(table, frame, "san_francisco" if table.scope == "city" else of_month)
+
+
+def _earlier_cases(warehouse: Warehouse, per_day: int = 12) -> None:
+    """Put two months of cases before the atlas's into a warehouse, with what they are about."""
+    rng = np.random.default_rng(17)
+    first, end = dt.date(2026, 1, 1), MONTH
+    requests, captions = [], []
+    for day in every_day(first, end - dt.timedelta(days=1)):
+        is_weekend = day.isoweekday() >= 6
+        for number in range(per_day):
+            words, hours = TOPICS[int(rng.random() < (0.7 if is_weekend else 0.3))]
+            opened = dt.datetime.combine(day, dt.time(int(rng.integers(6, 22)), number))
+            key = {"feed": ATLAS_FEED, "day": day, "record_id": f"early-{day}-{number:02}"}
+            requests.append(
+                key
+                | {
+                    "opened_at": opened,
+                    "opened_at_utc": opened,
+                    "category": "other",
+                    "taxonomy": "t",
+                    "source_channel": "Phone",
+                    "neighborhood": f"Quarter {number % 7}",
+                    "weekday": day.isoweekday(),
+                    "hour": opened.hour,
+                    "has_point": False,
+                    "is_time_certain": True,
+                    "is_administrative": False,
+                    "record_url": "https://town.example",
+                    "origin": "portal",
+                    "observed_until": dt.datetime(2026, 4, 1, 3),
+                    "hours_to_close": hours + WEEKEND_HOURS * is_weekend + rng.normal(0, 8),
+                }
+            )
+            extra = " ".join(rng.choice(["north", "south", "old", "new", "corner"], 2))
+            captions.append(
+                key
+                | {
+                    "described": "case",
+                    "caption": f"{words} {extra}",
+                    "caption_method": "case_text",
+                    "prompt_version": "v1",
+                    "is_retried": False,
+                }
+            )
+    part = Slice(ATLAS_FEED, first, end)
+    warehouse.replace(REQUESTS, filled(REQUESTS, *requests), part)
+    warehouse.replace(CAPTIONS, filled(CAPTIONS, *captions), part)
 
 
 def _complete(table: Table, row: dict[str, object]) -> dict[str, object]:
