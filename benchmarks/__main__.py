@@ -8,9 +8,11 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import (
+    api,
     atlas,
     causal,
     commands,
+    console,
     event_storage,
     gold_methods,
     gold_rates,
@@ -33,6 +35,8 @@ STAGES = {
     "atlas": atlas.measure,
     "causal": causal.measure,
     "risk": risk.measure,
+    "api": api.measure,
+    "console": console.measure,
     "growth": growth.measure,
     "load": commands.code_location,
     "month": commands.sample_month,
