@@ -54,6 +54,7 @@ from city311_assets.settings import settings
 from city311_assets.silver.incidents import incidents
 from city311_assets.silver.requests import requests
 from city311_assets.silver.weather_days import weather_days
+from city311_assets.warehouse.opening import warehouse_of
 from city311_assets.warehouse.resource import Warehouse
 
 # Partitioned checks and backfill policies are marked as not final; what they do is pinned by tests.
@@ -142,10 +143,7 @@ def build(sources: Sources, warehouse: Warehouse) -> dg.Definitions:
 
 def warehouse() -> Warehouse:
     """Return the warehouse that the settings name."""
-    return Warehouse(
-        database=str(settings().warehouse_path),
-        lock_timeout_seconds=settings().lock_timeout_seconds,
-    )
+    return warehouse_of(settings())
 
 
 defs = build(Sources.of(settings()), warehouse())

@@ -173,6 +173,25 @@ class Settings(BaseSettings):
         description="Where the Dagster UI is, for links from the console.",
     )
 
+    warehouse: str | None = Field(
+        default=None,
+        description="`ducklake:sqlite:FILE` or `ducklake:postgres:CONNECTION`, for several "
+        "machines; default: one DuckDB file in the data folder.",
+    )
+    data_path: str | None = Field(
+        default=None,
+        description="Folder, or address in an object store, of a DuckLake's data files; default: "
+        "lake/ in the data folder.",
+    )
+    duckdb_extensions: Literal["packages", "fetch"] = Field(
+        default="packages",
+        description="Where DuckDB's extensions come from: their installed packages alone, or else "
+        "DuckDB's own server.",
+    )
+    lake_keep_days: float = Field(
+        default=7.0, gt=0, description="Days that old versions of a DuckLake are kept."
+    )
+
     lock_timeout_seconds: float = Field(
         default=600.0,
         gt=0,

@@ -135,7 +135,8 @@ class Ledger:
                 new_answers = self._answers[self._written[1] : answers]
             if not new_calls and not new_answers:
                 return
-            with self.warehouse.transaction() as session:
+
+            def keep(session: Session) -> None:
                 session.prepare(MODEL_CALLS, MODEL_ANSWERS)
                 if new_calls:
                     own = {"feed": self.feed, "run_id": self.run_id}
@@ -146,6 +147,8 @@ class Ledger:
                     frame = pl.DataFrame(rows, schema=ANSWERS)
                     frame = frame.unique("answer_key", keep="first", maintain_order=True)
                     session.run(KEEP_ANSWERS, answers=frame)
+
+            self.warehouse.write(keep)
             self._written = [calls, answers]
 
     def answers(self, keys: Collection[str]) -> dict[str, str]:

@@ -3,6 +3,8 @@
 A month looks back over its window (a setting); it is read by SQL and is no partition mapping.
 """
 
+from functools import partial
+
 import dagster as dg
 import polars as pl
 
@@ -11,7 +13,7 @@ from city311_assets.feeds.feed import Feed
 from city311_assets.partitions import BY_YEAR, MONTHS, Slice, note_days
 from city311_assets.settings import settings
 from city311_assets.warehouse.checks import Property, slice_checks
-from city311_assets.warehouse.resource import Warehouse
+from city311_assets.warehouse.resource import Session, Warehouse
 from city311_assets.warehouse.tables.atlas import EMBEDDINGS, NEIGHBORS
 
 NEIGHBORS_OF_A_CASE = 50
@@ -33,6 +35,12 @@ MIXED = f"""
     from {NEIGHBORS} where {NEIGHBORS.where} group by month
     having count(distinct embedding_model) > 1
 """
+
+
+def _keep(session: Session, rows: pl.DataFrame, part: Slice) -> None:
+    """Store a month's graph, and forget those of long ago."""
+    session.replace(NEIGHBORS, rows.select(NEIGHBORS.names), part)
+    session.run(FORGET, {"feed": part.name, "kept": MONTHS_KEPT})
 
 
 def neighbors(feed: Feed) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
@@ -63,9 +71,7 @@ def neighbors(feed: Feed) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition
                 pl.lit(month).alias("month"),
                 pl.lit(cases.model).alias("embedding_model"),
             )
-            with warehouse.transaction() as session:
-                session.replace(NEIGHBORS, rows.select(NEIGHBORS.names), part.month(month))
-                session.run(FORGET, {"feed": feed.name, "kept": MONTHS_KEPT})
+            warehouse.write(partial(_keep, rows=rows, part=part.month(month)))
             note_days(
                 context,
                 key,

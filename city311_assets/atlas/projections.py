@@ -1,5 +1,7 @@
 """Where cases lie on the maps: UMAP in 2 and 3 dimensions, which do not spin between months."""
 
+from functools import partial
+
 import dagster as dg
 import numpy as np
 import polars as pl
@@ -9,7 +11,7 @@ from city311_assets.atlas.windows import matrix, stored_graph
 from city311_assets.feeds.feed import Feed
 from city311_assets.partitions import BY_YEAR, MONTHS, Slice, note_days
 from city311_assets.warehouse.checks import Property, slice_checks
-from city311_assets.warehouse.resource import Warehouse
+from city311_assets.warehouse.resource import Session, Warehouse
 from city311_assets.warehouse.tables.atlas import EMBEDDINGS, NEIGHBORS, PROJECTIONS
 
 FLAT, SOLID = ["x", "y"], ["x3", "y3", "z3"]
@@ -32,6 +34,15 @@ NOT_ON_THE_MAP = f"""
         and (month, record_id) not in
             (select (month, record_id) from {PROJECTIONS} where {PROJECTIONS.where})
 """
+
+
+def _known(
+    session: Session, params: dict[str, object], cases: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the cases' vectors, and where cases lay the month before, of the same moment."""
+    session.prepare(EMBEDDINGS, PROJECTIONS)
+    vectors = session.read(VECTORS, params, cases=cases.select("record_id", "day"))
+    return vectors, session.read(BEFORE, params)
 
 
 def projections(feed: Feed) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
@@ -61,10 +72,7 @@ def projections(feed: Feed) -> list[dg.AssetsDefinition | dg.AssetChecksDefiniti
             model = cases["embedding_model"].head(1).to_list()
             before_month = part.month(month).reaching_back(months=1).start
             params = {"feed": feed.name, "model": "".join(model), "before": before_month}
-            with warehouse.transaction() as session:
-                session.prepare(EMBEDDINGS, PROJECTIONS)
-                vectors = session.read(VECTORS, params, cases=cases.select("record_id", "day"))
-                before = session.read(BEFORE, params)
+            vectors, before = warehouse.write(partial(_known, params=params, cases=cases))
             ordered = cases.join(vectors, on="record_id", how="left", maintain_order="left")
             known = cases.select("record_id").with_row_index("row").join(before, on="record_id")
             known = known.sort("row")

@@ -96,13 +96,16 @@ def _note(
         },
         schema_overrides={"vocabulary": pl.Int32, "dimensions": pl.Int32},
     )
-    with warehouse.transaction() as session:
+
+    def keep(session: Session) -> None:
         session.prepare(TEXT_MODELS)
         before = session.read(
             f"from {TEXT_MODELS} where feed = $feed and version <> $version",
             {"feed": feed.name, "version": model.version},
         )
         session.replace(TEXT_MODELS, pl.concat([before, row.select(before.columns)]), feed.name)
+
+    warehouse.write(keep)
 
 
 def text_models(feed: Feed) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:

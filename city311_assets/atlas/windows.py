@@ -17,7 +17,7 @@ from city311_assets.atlas.text_models import newest_version
 from city311_assets.feeds.feed import Feed
 from city311_assets.partitions import Slice
 from city311_assets.settings import settings
-from city311_assets.warehouse.resource import Warehouse
+from city311_assets.warehouse.resource import Session, Warehouse
 from city311_assets.warehouse.tables.atlas import (
     CAPTIONS,
     CLUSTERS,
@@ -110,7 +110,8 @@ def window(warehouse: Warehouse, feed: Feed, part: Slice, month: date, seed: int
     model = model_of_month(warehouse, feed, month)
     span = window_of(part, month)
     params = span.params | {"model": model or ""}
-    with warehouse.transaction() as session:
+
+    def read(session: Session) -> tuple[int, pl.DataFrame, pl.DataFrame]:
         session.prepare(CAPTIONS, EMBEDDINGS, TEXT_MODELS)
         known = session.read(CASES, params)
         strange = known.filter(~pl.col("has_vector") & pl.col("other_models").is_not_null())
@@ -119,12 +120,16 @@ def window(warehouse: Warehouse, feed: Feed, part: Slice, month: date, seed: int
         own = known.filter("has_vector").select("record_id", "day")
         cases = sampled(own, settings().atlas_max_cases, seed).sort("record_id")
         vectors = session.read(VECTORS, params, cases=cases.select("record_id"))
+        return known.height - own.height, cases, vectors
+
+    # One transaction: the cases and their vectors are of the same moment.
+    without_vector, cases, vectors = warehouse.write(read)
     ordered = cases.join(vectors, on="record_id", how="left", maintain_order="left")
     return Window(
         cases.select("record_id", "day", "sampling_weight"),
         matrix(ordered["embedding"]),
         model or "none",
-        known.height - own.height,
+        without_vector,
     )
 
 

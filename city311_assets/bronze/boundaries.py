@@ -8,7 +8,7 @@ import dagster as dg
 import polars as pl
 import shapely
 
-from city311_assets.bronze.sources import Sources, refuse_mixed_origins
+from city311_assets.bronze.sources import Sources, replace_of_origin
 from city311_assets.clients.errors import MissingColumnsError
 from city311_assets.feeds.feed import BoundarySet, City
 from city311_assets.warehouse.resource import Warehouse
@@ -89,10 +89,7 @@ def boundaries(city: City) -> list[dg.AssetsDefinition | dg.AssetChecksDefinitio
             )
             .select(BOUNDARIES.names)
         )
-        with warehouse.transaction() as session:
-            session.prepare(BOUNDARIES)
-            refuse_mixed_origins(session, sources.origin)
-            session.replace(BOUNDARIES, rows, city.name)
+        replace_of_origin(warehouse, BOUNDARIES, rows, city.name, sources.origin)
         counts = dict(rows["areas"].value_counts().iter_rows())
         return dg.MaterializeResult(metadata={"dagster/row_count": rows.height, **counts})
 

@@ -229,8 +229,9 @@ def records(feed: Feed) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
             answer = source.records(part.start, part.end)
         if answer.undeclared:
             context.log.warning(f"kept in `extra`, not declared: {', '.join(answer.undeclared)}")
-        with warehouse.transaction() as session:
-            written = write(session, feed, answer, sources.origin, part)
+        written = warehouse.write(
+            lambda session: write(session, feed, answer, sources.origin, part)
+        )
         changes = written.changes
         note_days(context, key, changes, part)
         gone = changes.select("day", pl.col("gone").alias("rows"))

@@ -24,8 +24,10 @@ from city311_assets.clients.prices import OPENAI_URL
 from city311_assets.clients.socrata import Answer, Socrata, SocrataBoundaries
 from city311_assets.feeds.feed import City, Feed
 from city311_assets.feeds.registry import feed_named
+from city311_assets.partitions import Slice
 from city311_assets.settings import Settings, settings
 from city311_assets.warehouse.resource import Session, Warehouse
+from city311_assets.warehouse.tables.table import Table
 
 SAMPLE = "sample"
 PORTAL = "portal"
@@ -227,13 +229,31 @@ def refuse_mixed_origins(session: Session, origin: str) -> None:
     held = session.read(f"from {ORIGIN}")["is_sample"].to_list()
     if not held:
         session.run(f"insert into {ORIGIN} values ($is_sample)", {"is_sample": is_sample})
-    elif held != [is_sample]:
+    elif set(held) != {is_sample}:
         kinds = ("sample", "real") if is_sample else ("real", "sample")
         raise MixedOriginsError(
             f"this warehouse holds {kinds[1]} records and this run brings {kinds[0]} ones; it has "
             "one or the other. Set CITY311_SOURCE to what it holds, or point CITY311_DATA_DIR at "
             "another folder"
         )
+
+
+def replace_of_origin(
+    warehouse: Warehouse, table: Table, rows: pl.DataFrame, part: Slice | str, origin: str
+) -> None:
+    """Swap one slice of a table for rows that are sample or real, as the warehouse holds them.
+
+    Raises
+    ------
+    MixedOriginsError
+    """
+
+    def swap(session: Session) -> None:
+        session.prepare(table)
+        refuse_mixed_origins(session, origin)
+        session.replace(table, rows, part)
+
+    warehouse.write(swap)
 
 
 def origin_held(warehouse: Warehouse) -> str | None:

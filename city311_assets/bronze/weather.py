@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import dagster as dg
 import polars as pl
 
-from city311_assets.bronze.sources import Sources, refuse_mixed_origins
+from city311_assets.bronze.sources import Sources, replace_of_origin
 from city311_assets.clients.open_meteo import ATTRIBUTION
 from city311_assets.feeds.feed import City
 from city311_assets.partitions import BY_CHUNK, DAYS, Slice, note_days
@@ -54,10 +54,7 @@ def weather(city: City) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
         with sources.weather() as service:
             days = service.archive(city, part.start, part.end)
         rows = weather_rows(days, city, sources.origin)
-        with warehouse.transaction() as session:
-            session.prepare(WEATHER)
-            refuse_mixed_origins(session, sources.origin)
-            session.replace(WEATHER, rows, part)
+        replace_of_origin(warehouse, WEATHER, rows, part, sources.origin)
         note_days(context, key, rows.group_by("day").agg(pl.len().alias("rows")), part)
         unknown = rows["temperature_min_c"].null_count()
         return dg.MaterializeResult(metadata={"days": rows.height, "days_not_known_yet": unknown})

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import polars as pl
 
-from city311_assets.bronze.sources import Sources, refuse_mixed_origins
+from city311_assets.bronze.sources import Sources, replace_of_origin
 from city311_assets.clients.open_meteo import ATTRIBUTION
 from city311_assets.feeds.feed import City
 from city311_assets.partitions import BY_CHUNK, DAYS, Slice, note_days
@@ -75,10 +75,7 @@ def weather_forecasts(city: City) -> list[dg.AssetsDefinition | dg.AssetChecksDe
         if is_current:
             with sources.weather() as service:
                 rows = forecast_rows(service.forecast(city), city, now, sources.origin)
-            with warehouse.transaction() as session:
-                session.prepare(WEATHER_FORECASTS)
-                refuse_mixed_origins(session, sources.origin)
-                session.replace(WEATHER_FORECASTS, rows, part.day(day))
+            replace_of_origin(warehouse, WEATHER_FORECASTS, rows, part.day(day), sources.origin)
         else:
             context.log.info(f"only the forecast of {day} can be had now; kept what is stored")
         counts = warehouse.read(COUNTS, part, [WEATHER_FORECASTS])

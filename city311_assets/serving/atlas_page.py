@@ -294,8 +294,8 @@ def _banners(month: AtlasMonth) -> list[tuple[str, str]]:
 def _notes(month: AtlasMonth, cases: pl.DataFrame, pictures: int) -> list[str]:
     """Return what a reader must know of the page, a sentence each."""
     with_photo = cases["thumbnail"].count()
-    captions = _counted(month.cases, METHODS, "caption_method", "caption_model")
-    names = _counted(month.clusters, NAME_METHODS, "name_method", "name_model")
+    captions = by_method(month.cases, METHODS, "caption_method", "caption_model")
+    names = by_method(month.clusters, NAME_METHODS, "name_method", "name_model")
     sampled = (
         f"{cases.height:,} of {month.cases.height:,} cases are drawn here, the same share of each "
         "cluster; points.parquet beside this page has all of them."
@@ -321,7 +321,7 @@ def _notes(month: AtlasMonth, cases: pl.DataFrame, pictures: int) -> list[str]:
     ]
 
 
-def _counted(rows: pl.DataFrame, words: dict[str, str], method: str, model: str) -> str:
+def by_method(rows: pl.DataFrame, words: dict[str, str], method: str, model: str) -> str:
     """Say by which methods and models rows came about, and how many by each."""
     counts = rows.group_by(method, model).len().sort("len", method, model, descending=True)
     said = []

@@ -15,7 +15,7 @@ from city311_assets.silver.areas import Areas
 from city311_assets.silver.records import newest_versions
 from city311_assets.silver.rejected_records import unaccounted_for
 from city311_assets.warehouse.checks import Property, on_several_days, slice_checks
-from city311_assets.warehouse.resource import Warehouse
+from city311_assets.warehouse.resource import Session, Warehouse
 from city311_assets.warehouse.tables.bronze import BOUNDARIES, RECORDS
 from city311_assets.warehouse.tables.silver import REJECTED_RECORDS
 from city311_assets.warehouse.tables.table import Table
@@ -81,9 +81,12 @@ def write(
     boundaries = warehouse.read(NEIGHBORHOODS, {"city": feed.city.name}, [BOUNDARIES])
     found = newest_versions(bronze, feed)
     rows = rows_of(found.accepted, feed, Areas.of(boundaries))
-    with warehouse.transaction() as session:
+
+    def keep(session: Session) -> None:
         session.replace(table, rows, part)
         session.replace(REJECTED_RECORDS, found.rejected, part)
+
+    warehouse.write(keep)
     return rows, found.rejected
 
 

@@ -7,11 +7,13 @@ must never be stored. What does not: any statement about a particular table.
 """
 
 import re
+import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import duckdb
 import polars as pl
@@ -35,6 +37,8 @@ CONNECTION: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
 }
+Made = TypeVar("Made")
+
 PARAMETER = re.compile(r"\$([a-z_]+)")
 CULPRITS_SHOWN = 5
 # A file of which more than this is free is rewritten, unless it is small anyhow.
@@ -206,6 +210,11 @@ class Warehouse(DuckDBResource):
         return Path(self.database)
 
     @property
+    def is_there(self) -> bool:
+        """Whether something was ever written."""
+        return self.path.exists()
+
+    @property
     def attachment(self) -> str:
         """The statement that attaches the database as `city`."""
         return "attach '{}' as city".format(self.database.replace("'", "''"))
@@ -290,10 +299,17 @@ class Warehouse(DuckDBResource):
             session.prepare(*tables)
             return session.read(query, params.params if isinstance(params, Slice) else params)
 
+    def write(self, body: Callable[[Session], Made]) -> Made:
+        """Run a function's statements in one transaction; return what it returns.
+
+        Where others wrote the same meanwhile it may be run again: it does nothing but statements.
+        """
+        with self.transaction() as session:
+            return body(session)
+
     def replace(self, table: Table, rows: pl.DataFrame, part: Slice | str) -> None:
         """Swap one slice of a table for `rows`, all or nothing."""
-        with self.transaction() as session:
-            session.replace(table, rows, part)
+        self.write(lambda session: session.replace(table, rows, part))
 
     def content_hash(self, table: Table, part: Slice | str) -> tuple[int, int]:
         """Return the number of rows of a slice and a hash of their content, whatever their order.
@@ -309,6 +325,18 @@ class Warehouse(DuckDBResource):
                 table.params(part),
             ).fetchall()
         return rows, int(content)
+
+    def copy_to(self, path: Path, tables: Iterable[Table] = ()) -> str | None:  # noqa: ARG002
+        """Copy the whole warehouse into a file of its own; return its version, None if empty.
+
+        `tables` are those that readers know; a copy of the file holds all others too.
+        """
+        with self.door():
+            version = self.data_version
+            self.settle()
+            if self.path.exists():
+                shutil.copyfile(self.path, path)
+        return version
 
     def settle(self) -> None:
         """Write the log into the file, and rewrite the file where much of it is free.

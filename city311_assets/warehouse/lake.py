@@ -1,0 +1,254 @@
+"""The warehouse of several machines: DuckLake, files in a folder and a catalogue in a database.
+
+The same tables and the same SQL as the native file. There is no lock: writers work beside each
+other, and who finds at the commit that another wrote the same begins again. What belongs here: how
+it is attached, tried again, copied and kept small. What does not: what is stored.
+"""
+
+import os
+import random
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import duckdb
+from pydantic import Field
+
+from city311_assets.warehouse.extensions import load
+from city311_assets.warehouse.resource import CONNECTION, Session, Warehouse
+from city311_assets.warehouse.tables.registry import TABLES
+from city311_assets.warehouse.tables.table import Table
+
+Made = TypeVar("Made")
+
+LAKE = re.compile(r"ducklake:(?P<catalogue>sqlite|postgres):(?P<where>.+)", re.DOTALL)
+# Of each kind of catalogue, the extension that reads it.
+SCANNERS = {"sqlite": "sqlite_scanner", "postgres": "postgres_scanner"}
+# Words of what DuckLake and its catalogues say when another transaction came first.
+CONFLICTS = ("conflict", "serialize", "database is locked", "deadlock", "concurrent")
+ATTEMPTS = 40
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 3.0
+STORED = """
+    select schema_name || '.' || table_name as name from duckdb_tables()
+    where database_name = 'city' and not internal order by name
+"""
+NEWEST = "select max(snapshot_id) from ducklake_snapshots('city')"
+# What each process has attached; a process that was forked attaches anew.
+ATTACHED: dict[tuple[int, str, str], duckdb.DuckDBPyConnection] = {}
+ATTACHING = threading.Lock()
+# What is kept to travel back to, and to be read by those who began before.
+KEPT = timedelta(days=7)
+
+
+class TooManyConflictsError(RuntimeError):
+    """Others wrote the same, again and again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What maintenance did: versions forgotten, files removed."""
+
+    versions_expired: int
+    files_removed: int
+
+
+class LakeWarehouse(Warehouse):
+    """A DuckLake, attached as `city`: `database` is `ducklake:sqlite:…` or one of Postgres."""
+
+    data_path: str = Field(description="Folder, or address in an object store, of the data files.")
+    may_fetch: bool = Field(
+        default=False, description="Whether DuckDB may fetch extensions that are not installed."
+    )
+
+    @property
+    def catalogue(self) -> str:
+        """What holds the catalogue: `sqlite` or `postgres`.
+
+        Raises
+        ------
+        ValueError
+            The address of the database is neither.
+        """
+        found = LAKE.fullmatch(self.database)
+        if found is None:
+            raise ValueError(
+                f"CITY311_WAREHOUSE is {self.database.split(':')[0]}:…; it begins with "
+                "ducklake:sqlite: or ducklake:postgres:, or is left out for the native file"
+            )
+        return found["catalogue"]
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is something to read: a catalogue is made by the first who attaches it."""
+        return True
+
+    @contextmanager
+    def door(self) -> Iterator[None]:
+        """Keep nobody out: writers of a lake work beside each other."""
+        yield
+
+    @contextmanager
+    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Lend a connection with the lake attached as `city`, and leave nothing half done.
+
+        Attaching reads the whole catalogue; nobody is kept out by it, so a process attaches once.
+        """
+        conn = self._attached().cursor()
+        try:
+            conn.execute("use city")
+            yield conn
+        finally:
+            # An open transaction of a body that raised ends here, rolled back.
+            conn.close()
+
+    def _attached(self) -> duckdb.DuckDBPyConnection:
+        """Return this process's connection, made and initialised at the first call."""
+        key = (os.getpid(), self.database, self.data_path)
+        with ATTACHING:
+            if key not in ATTACHED:
+                conn = duckdb.connect(config=CONNECTION | self.connection_config)
+                try:
+                    conn.execute("set enable_progress_bar = false")
+                    load(conn, "ducklake", SCANNERS[self.catalogue], may_fetch=self.may_fetch)
+                    self._attach(conn)
+                    conn.execute("use city")
+                    self._initialise(conn)
+                except BaseException:
+                    conn.close()
+                    raise
+                ATTACHED[key] = conn
+            return ATTACHED[key]
+
+    def _attach(self, conn: duckdb.DuckDBPyConnection) -> None:
+        """Attach; who comes first makes the catalogue, and others at the same moment wait."""
+        database, folder = (
+            text.replace("'", "''") for text in (self.database, self.data_path.rstrip("/") + "/")
+        )
+        # Rows inside the catalogue would reserve names of ours, and differ from those in files.
+        statement = f"attach '{database}' as city (data_path '{folder}', data_inlining_row_limit 0)"
+        _again(lambda: conn.execute(statement), self.database)
+
+    def _initialise(self, conn: duckdb.DuckDBPyConnection) -> None:
+        """Make every declared table that is missing, all at once: readers and writers find them."""
+
+        def once() -> None:
+            stored = {name for (name,) in conn.execute(STORED).fetchall()}
+            missing = [table for table in TABLES if str(table) not in stored]
+            if not missing:
+                return
+            conn.begin()
+            try:
+                Session(conn).prepare(*missing)
+                conn.commit()
+            except duckdb.Error:
+                conn.rollback()
+                raise
+
+        _again(once, self.database)
+
+    def write(self, body: Callable[[Session], Made]) -> Made:
+        """Run a function's statements in one transaction, again where another came first.
+
+        Raises
+        ------
+        TooManyConflictsError
+            It never came first.
+        """
+
+        def once() -> Made:
+            with self.transaction() as session:
+                return body(session)
+
+        return _again(once, self.database)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """Run statements that become visible together, or not at all; `write` tries again."""
+        with self.connect() as conn:
+            conn.begin()
+            yield Session(conn)
+            conn.commit()
+
+    @property
+    def data_version(self) -> str | None:
+        """The name of the newest version; null before the first write."""
+        with self.connect() as conn:
+            ((newest,),) = conn.execute(NEWEST).fetchall()
+        return f"lake-{newest}" if newest else None
+
+    def copy_to(self, path: Path, tables: Iterable[Table] = TABLES) -> str | None:
+        """Write one version of the lake as a native file; return which.
+
+        Declared tables that are not published stay behind; so do columns that are not.
+        """
+        left = {str(table) for table in tables if not table.is_published}
+        declared = {str(table): table for table in tables}
+        with self.connect() as conn:
+            ((newest,),) = conn.execute(NEWEST).fetchall()
+            if not newest:
+                return None
+            stored = [name for (name,) in conn.execute(STORED).fetchall() if name not in left]
+            conn.execute("attach '{}' as copy".format(str(path).replace("'", "''")))
+            conn.execute("use copy")
+            for name in stored:
+                layer, _ = name.split(".")
+                conn.execute(f"create schema if not exists {layer}")
+                # Every table as of the same version: others may be writing.
+                rows = f"city.{name} at (version => {newest})"
+                if name in declared:
+                    conn.execute(declared[name].ddl)
+                    conn.execute(f"insert into copy.{name} by name from {rows}")
+                else:
+                    conn.execute(f"create table copy.{name} as from {rows}")
+            conn.execute("use city")
+            conn.execute("detach copy")
+        return f"lake-{newest}"
+
+    def settle(self) -> None:
+        """Do nothing: a lake is kept small by `maintain`, not before each copy."""
+
+    def maintain(self, keep: timedelta = KEPT) -> Kept:
+        """Merge small files, forget old versions, and remove files that no version needs."""
+
+        def once() -> Kept:
+            with self.connect() as conn:
+                conn.execute("call city.merge_adjacent_files()")
+                seconds = int(keep.total_seconds())
+                expired = conn.execute(
+                    "call ducklake_expire_snapshots('city', "
+                    f"older_than => now() - interval {seconds} second)"
+                ).fetchall()
+                removed = conn.execute(
+                    "call ducklake_cleanup_old_files('city', "
+                    f"older_than => now() - interval {seconds} second)"
+                ).fetchall()
+            return Kept(len(expired), len(removed))
+
+        return _again(once, self.database)
+
+
+def _again(once: Callable[[], Made], database: str) -> Made:
+    """Run something, and run it again after a pause where another transaction came first."""
+    pause = FIRST_PAUSE_SECONDS
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return once()
+        except duckdb.Error as error:
+            said = str(error).lower()
+            if not any(word in said for word in CONFLICTS):
+                raise
+            if attempt == ATTEMPTS:
+                raise TooManyConflictsError(
+                    f"{ATTEMPTS} tries to write {database.split(':')[1]} catalogue each found "
+                    f"that another came first: {error}"
+                ) from error
+            # Whoever waits equally long meets again.
+            time.sleep(random.uniform(0.5, 1.5) * pause)  # noqa: S311 - no secret
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+    raise AssertionError
