@@ -32,7 +32,7 @@ LOOKS_AHEAD = "city311/looks_ahead"
 AFTER_MONTHS = "city311/after_months"
 
 Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
-Scope = Literal["feed", "city", "target"]
+Scope = Literal["feed", "city", "target", "asset"]
 Period = Literal["day", "month"]
 PARTITIONS: dict[Period, dg.TimeWindowPartitionsDefinition] = {"day": DAYS, "month": MONTHS}
 

@@ -166,7 +166,7 @@ def _verdicts(
     failed: dict[Cell, str] = {}
     for unit, said in by_check.items():
         whole = [one for one in said if _day(one.partition) is None]
-        found = next((_found(one) for one in reversed(whole or said) if not one.passed), "")
+        found = next((said_by(one) for one in reversed(whole or said) if not one.passed), "")
         verdicts = {_day(one.partition): one for one in said if one not in whole}
         if not verdicts:
             verdicts = dict.fromkeys(_days(run) or [None], whole[-1])
@@ -186,7 +186,7 @@ def _days(run: dg.DagsterRun) -> list[date]:
         return []
 
 
-def _found(one: AssetCheckEvaluation) -> str:
+def said_by(one: AssetCheckEvaluation) -> str:
     """Return what a check says it found, on one line."""
     said = [one.description] if one.description else []
     for name, value in one.metadata.items():

@@ -4,7 +4,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+from dagster_shared.check import CheckError
 
+from city311_assets.automation.check_results import Described, check_results, described
 from city311_assets.automation.runs import UNFINISHED, days_of
 from city311_assets.serving.publication import publish_all
 from city311_assets.settings import settings
@@ -12,6 +14,7 @@ from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.snapshot import published
 
 VERSION = "city311/version"
+CHECKS = "city311/checks_version"
 # A publication that fails is tried again after two minutes, then four: a full disk stays full.
 LONGEST_WAIT = timedelta(hours=1)
 MOST_DOUBLINGS = 6
@@ -34,8 +37,19 @@ def slices_in_flight(instance: dg.DagsterInstance) -> list[str]:
 def publish_snapshot_file(context: dg.OpExecutionContext, warehouse: Warehouse) -> None:
     """Copy the warehouse to the file that readers open."""
     path: Path = settings().snapshot_path
-    done = publish_all(warehouse, settings(), slices_in_flight(context.instance))
+    checks = check_results(context.instance, _declared(context))
+    if checks.problem:
+        context.log.warning(checks.problem)
+    done = publish_all(warehouse, settings(), slices_in_flight(context.instance), checks)
     context.log.info(f"{path} holds version {done.data_version} of {done.published_at}")
+
+
+def _declared(context: dg.OpExecutionContext) -> Described | None:
+    """Return the checks of the graph that a run is of; None of a job that stands alone."""
+    try:
+        return described(context.repository_def.asset_graph)
+    except CheckError:
+        return None
 
 
 @dg.job(description="Publish the warehouse to the file that readers open.")
@@ -51,7 +65,8 @@ PUBLISH_JOB = publish_snapshot
     job=PUBLISH_JOB,
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Publishes when the warehouse holds something the published file does not.",
+    description="Publishes when the warehouse holds, or a check says, something the published file "
+    "does not.",
 )
 def publication(
     context: dg.SensorEvaluationContext, warehouse: Warehouse
@@ -61,7 +76,9 @@ def publication(
     held = published(settings().snapshot_path)
     if version is None:
         return dg.SkipReason("the warehouse holds nothing yet")
-    if held and held.data_version == version:
+    declared = described(context.repository_def.asset_graph) if context.repository_def else None
+    checks = check_results(context.instance, declared).version or "unread"
+    if held and held.data_version == version and checks in {"unread", held.checks_version}:
         return dg.SkipReason(f"version {version} is published")
     under_way = context.instance.get_runs(
         dg.RunsFilter(job_name=PUBLISH_JOB.name, statuses=UNFINISHED), limit=1
@@ -69,11 +86,13 @@ def publication(
     if under_way:
         return dg.SkipReason("a publication is under way")
     tried = context.instance.get_run_records(
-        dg.RunsFilter(job_name=PUBLISH_JOB.name, tags={VERSION: version})
+        dg.RunsFilter(job_name=PUBLISH_JOB.name, tags={VERSION: version, CHECKS: checks})
     )
     failures = [one for one in tried if one.dagster_run.status in UNSUCCESSFUL]
     newest = max((record.update_timestamp for record in failures), default=None)
     wait = min(timedelta(minutes=2 ** min(len(failures), MOST_DOUBLINGS)), LONGEST_WAIT)
     if newest and datetime.now(UTC) - newest < wait:
         return dg.SkipReason(f"{len(failures)} publications of {version} failed; tried again later")
-    return dg.RunRequest(run_key=f"{version} {len(tried)}", tags={VERSION: version})
+    return dg.RunRequest(
+        run_key=f"{version} {checks} {len(tried)}", tags={VERSION: version, CHECKS: checks}
+    )

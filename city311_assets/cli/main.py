@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import dagster as dg
 
     from city311_assets.cli.runs import Step
+    from city311_assets.warehouse.snapshot import Checks
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -161,12 +162,12 @@ def import_file(
 def snapshot() -> None:
     """Publish the warehouse to the file that notebooks, the console and shells open.
 
-    Does nothing where the published file already holds the newest write.
+    Does nothing where the published file already holds the newest write, and what the checks say.
     """
     from city311_assets.definitions import warehouse
     from city311_assets.serving.publication import publish_all
 
-    done = publish_all(warehouse(), settings())
+    done = publish_all(warehouse(), settings(), checks=_checks())
     state = "published" if done.is_new else "already published"
     out.print(f"{settings().snapshot_path}: version {done.data_version} {state}")
 
@@ -321,7 +322,7 @@ def _run_and_report(
         (home / "dagster.yaml").write_text(
             files("city311_assets.cli").joinpath("dagster.yaml").read_text()
         )
-    os.environ["DAGSTER_HOME"] = str(home)  # the file's own settings refer to it
+    _tell_dagster_its_home(home)
     total = sum(step.days for step in steps)
     parts = lanes([*dict.fromkeys(key for step in steps for key in step.keys)])
     is_shared = min(processes, len(parts)) > 1
@@ -340,7 +341,7 @@ def _run_and_report(
         except KeyboardInterrupt as error:
             err.print("stopped; every slice is the old one or the new one; run the command again")
             raise typer.Exit(INTERRUPTED) from error
-    done = publish_all(warehouse(), settings())
+    done = publish_all(warehouse(), settings(), checks=_checks())
     out.print(
         f"{outcome.materializations:,} slices in {outcome.runs} runs, {outcome.seconds:.0f} s; "
         + ("published to " if done.is_new else "nothing new for ")
@@ -364,6 +365,23 @@ def _run_and_report(
         err.print(f"  {escape(line)}")
     if not outcome.is_good:
         raise typer.Exit(FAILED)
+
+
+def _tell_dagster_its_home(home: Path) -> None:
+    os.environ["DAGSTER_HOME"] = str(home)  # the settings in that folder refer to it
+
+
+def _checks() -> "Checks":
+    """Return what the graph's checks say, to be published; say why where that cannot be read."""
+    from city311_assets.automation.check_results import described, results_of_instance
+    from city311_assets.definitions import defs
+
+    home = settings().dagster_home_path
+    _tell_dagster_its_home(home)
+    checks = results_of_instance(home, described(defs.resolve_asset_graph()))
+    if checks.problem:
+        err.print(escape(checks.problem))
+    return checks
 
 
 def main() -> None:

@@ -5,19 +5,23 @@ dropped) and renamed into place: a reader sees the old file or the new one, neve
 reader keeps the old one for as long as it likes.
 """
 
+import hashlib
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 
 import duckdb
+import polars as pl
 
 from city311_assets.warehouse.resource import CONNECTION, Session, Warehouse
+from city311_assets.warehouse.tables.meta import CHECK_RESULTS
 from city311_assets.warehouse.tables.registry import TABLES
 from city311_assets.warehouse.tables.table import Table
 
@@ -26,17 +30,47 @@ LEFT_BEHIND_AFTER_SECONDS = 3_600
 HELD = "select 1 from duckdb_tables() where schema_name = ? and table_name = ?"
 PUBLICATIONS = (
     "create or replace table meta.publications as select $version::varchar as data_version, "
-    "$published_at::timestamp as published_at, $in_flight::varchar[] as slices_in_flight"
+    "$published_at::timestamp as published_at, $in_flight::varchar[] as slices_in_flight, "
+    "$checks_version::varchar as checks_version, $checks_problem::varchar as checks_problem"
 )
+NOT_READ = "check results were not read when this was published"
+
+
+@dataclass(frozen=True)
+class Checks:
+    """Verdicts of the graph's checks, to be published; or why they could not be read.
+
+    Attributes
+    ----------
+    rows
+        In the columns of `meta.check_results`; None if they could not be read.
+    problem
+        Why not; None if they could.
+    """
+
+    rows: pl.DataFrame | None = None
+    problem: str | None = NOT_READ
+
+    @cached_property
+    def version(self) -> str | None:
+        """Changes with what they say, not with when it was said; None if they were not read."""
+        if self.rows is None:
+            return None
+        said = self.rows.select(CHECK_RESULTS.content).sort(CHECK_RESULTS.unique)
+        return hashlib.sha256(said.write_json().encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """One publication: the version, when it was made, and whether there was anything new."""
+    """One publication: the versions, when it was made, and whether there was anything new.
+
+    `checks_version` is that of the check results; None where there are none.
+    """
 
     data_version: str | None
     published_at: datetime | None
     is_new: bool
+    checks_version: str | None = None
 
 
 def published(path: Path) -> Publication | None:
@@ -45,12 +79,16 @@ def published(path: Path) -> Publication | None:
         return None
     try:
         with duckdb.connect(str(path), read_only=True, config=CONNECTION) as conn:
-            row = conn.execute(
-                "select data_version, published_at from meta.publications"
-            ).fetchone()
+            # An older file says less.
+            said = conn.sql("from meta.publications").pl().to_dicts()
     except (duckdb.IOException, duckdb.CatalogException, duckdb.ConnectionException):
         return None
-    return Publication(row[0], row[1], is_new=False) if row else None
+    if not said:
+        return None
+    of, at, checks = (
+        said[0].get(name) for name in ("data_version", "published_at", "checks_version")
+    )
+    return Publication(of, at, is_new=False, checks_version=checks)
 
 
 def publish(
@@ -58,13 +96,21 @@ def publish(
     path: Path,
     slices_in_flight: Sequence[str] = (),
     tables: Iterable[Table] = TABLES,
+    checks: Checks | None = None,
 ) -> Publication:
     """Publish the warehouse to `path`, unless the published file is of the same version.
 
-    `slices_in_flight` names what was being written meanwhile, for `meta.publications`.
+    `slices_in_flight` names what was being written meanwhile, for `meta.publications`. `checks` are
+    what the checks of the graph say: if that changed, it is something new; where it could not be
+    read, the file says so.
     """
+    told = checks or Checks()
     old = published(path)
-    if old and old.data_version == warehouse.data_version:
+    if (
+        old
+        and old.data_version == warehouse.data_version
+        and told.version in {None, old.checks_version}
+    ):
         return old
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=path.parent) as folder:
@@ -76,12 +122,19 @@ def publish(
             if warehouse.path.exists():
                 shutil.copyfile(warehouse.path, copy)
         now = datetime.now(UTC).replace(tzinfo=None)
-        _finish(copy, tuple(tables), version, now, slices_in_flight)
+        said = {
+            "version": version,
+            "published_at": now,
+            "in_flight": list(slices_in_flight),
+            "checks_version": told.version,
+            "checks_problem": told.problem,
+        }
+        _finish(copy, tuple(tables), said, told.rows)
         # What somebody wrote into the old file must not be replayed into the new one.
         Path(f"{path}.wal").unlink(missing_ok=True)
         copy.replace(path)
         _sync(path.parent)
-    return Publication(version, now, is_new=True)
+    return Publication(version, now, is_new=True, checks_version=told.version)
 
 
 def _sweep(folder: Path) -> None:
@@ -94,9 +147,8 @@ def _sweep(folder: Path) -> None:
 def _finish(
     copy: Path,
     tables: Sequence[Table],
-    version: str | None,
-    now: datetime,
-    slices_in_flight: Sequence[str],
+    said: Mapping[str, object],
+    check_results: pl.DataFrame | None,
 ) -> None:
     """Make a copy what readers expect: every published table, views, macros and comments."""
     _leave_out(copy, tables)
@@ -110,10 +162,12 @@ def _finish(
             name = statement.split(" view ", 1)[1].split(maxsplit=1)[0]
             conn.execute(f"comment on view {name} is {_literal(comment)}")
         conn.execute("create schema if not exists meta")
-        conn.execute(
-            PUBLICATIONS,
-            {"version": version, "published_at": now, "in_flight": list(slices_in_flight)},
-        )
+        conn.execute(PUBLICATIONS, dict(said))
+        if check_results is not None:
+            conn.execute(f"delete from {CHECK_RESULTS}")
+            conn.register("check_results", check_results)
+            conn.execute(f"insert into {CHECK_RESULTS} by name from check_results")
+            conn.unregister("check_results")
         conn.execute("checkpoint")
     with copy.open("rb") as file:
         os.fsync(file.fileno())

@@ -5,16 +5,21 @@ import shutil
 from pathlib import Path
 
 import dagster as dg
+import duckdb
 import polars as pl
 import pytest
+import sqlalchemy
 
+from city311_assets.automation import check_results
 from city311_assets.automation import publication as publishing
 from city311_assets.automation.publication import PUBLISH_JOB, publication
 from city311_assets.settings import settings
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.snapshot import published
 from city311_assets.warehouse.tables.bronze import BOUNDARIES
+from city311_assets_tests.automation.toys import QUIET
 
+COLUMNS = [sqlalchemy.column(one.name) for one in check_results.Executions.c]
 ROOT = Path(__file__).parents[2]
 
 
@@ -83,6 +88,48 @@ def test_a_failed_publication_is_tried_again_later(
         again = tick(city, instance)
         assert isinstance(again, dg.RunRequest)
         assert again.run_key != first.run_key
+
+
+@dg.asset_check(asset=BOUNDARIES.key("chicago"))
+def sound() -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=False, metadata={"offenders": 3})
+
+
+def test_a_verdict_that_changed_is_published_though_nothing_was_written(city: Warehouse):
+    with dg.DagsterInstance.ephemeral() as instance:
+        write(city)
+        assert PUBLISH_JOB.execute_in_process(
+            instance=instance, resources={"warehouse": city}
+        ).success
+        assert isinstance(tick(city, instance), dg.SkipReason)
+        checking = dg.Definitions(asset_checks=[sound], jobs=[dg.define_asset_job("c", "*")])
+        job = checking.resolve_implicit_global_asset_job_def()
+        job.execute_in_process(instance=instance, asset_selection=[], run_config=QUIET)
+        asked = tick(city, instance)
+        assert isinstance(asked, dg.RunRequest)
+        assert asked.tags["city311/version"] == city.data_version
+        PUBLISH_JOB.execute_in_process(instance=instance, resources={"warehouse": city})
+        assert isinstance(tick(city, instance), dg.SkipReason)
+    with duckdb.connect(str(settings().snapshot_path), read_only=True) as conn:
+        found = conn.execute("select is_passed, found from meta.check_results").fetchall()
+    assert found == [(False, "offenders: 3")]
+
+
+def test_a_log_that_cannot_be_read_holds_up_no_publication(
+    city: Warehouse, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(check_results, "Executions", sqlalchemy.table("gone", *COLUMNS))
+    with dg.DagsterInstance.ephemeral() as instance:
+        write(city)
+        assert isinstance(tick(city, instance), dg.RunRequest)
+        assert PUBLISH_JOB.execute_in_process(
+            instance=instance, resources={"warehouse": city}
+        ).success
+        assert isinstance(tick(city, instance), dg.SkipReason)
+    with duckdb.connect(str(settings().snapshot_path), read_only=True) as conn:
+        ((said,),) = conn.execute("select checks_problem from meta.publications").fetchall()
+    assert "could not be read" in said
+    assert "gone" in said
 
 
 @pytest.mark.parametrize("file", ["data/dagster/dagster.yaml", "city311_assets/cli/dagster.yaml"])

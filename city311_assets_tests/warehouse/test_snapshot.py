@@ -15,8 +15,9 @@ from city311_assets.partitions import Slice
 from city311_assets.warehouse import resource
 from city311_assets.warehouse.errors import TableMismatchError
 from city311_assets.warehouse.resource import Warehouse
-from city311_assets.warehouse.snapshot import publish, published
+from city311_assets.warehouse.snapshot import Checks, publish, published
 from city311_assets.warehouse.tables.bronze import WITHDRAWN_RECORDS
+from city311_assets.warehouse.tables.meta import CHECK_RESULTS
 from city311_assets.warehouse.tables.registry import TABLES
 from city311_assets.warehouse.tables.silver import (
     INCIDENTS,
@@ -48,6 +49,13 @@ def rows(path: Path, query: str, **frames: pl.DataFrame) -> list[tuple[Any, ...]
 def mark(path: Path) -> tuple[int, int]:
     """Return what changes when a file is written or replaced."""
     return path.stat().st_ino, path.stat().st_mtime_ns
+
+
+def verdict(check: str, **said: Any) -> pl.DataFrame:
+    """What one check says, in the columns of the published table."""
+    row = {"asset": "silver/requests/sf_311", "check_name": check, "range_number": 0}
+    row |= {"is_passed": True, "slices": 1, "checked_at": dt.datetime(2026, 1, 3)} | said
+    return filled(CHECK_RESULTS, row)
 
 
 # What is in it.
@@ -117,7 +125,9 @@ def test_a_publication_says_its_version_its_time_and_what_was_in_flight(
     before = dt.datetime.now(dt.UTC).replace(tzinfo=None)
     done = publish(warehouse, path, ["nightly 2026-01-02"], WITH_THINGS)
     after = dt.datetime.now(dt.UTC).replace(tzinfo=None)
-    ((version, at, in_flight),) = rows(path, "from meta.publications")
+    ((version, at, in_flight),) = rows(
+        path, "select data_version, published_at, slices_in_flight from meta.publications"
+    )
     assert version == warehouse.data_version == done.data_version
     assert in_flight == ["nightly 2026-01-02"]
     assert done.published_at == at
@@ -265,6 +275,64 @@ def test_a_write_is_published_with_the_next_publication(warehouse: Warehouse, pa
     assert second.data_version != first.data_version
     assert rows(path, COUNT) == [(2,)]
     assert rows(path, "select count(*) from meta.publications") == [(1,)]
+
+
+def test_what_checks_say_is_published_with_the_data(warehouse: Warehouse, path: Path):
+    bad = verdict(
+        "sound",
+        is_passed=False,
+        failure_severity="ERROR",
+        first_failing_day=DAY,
+        found="offenders: 1",
+    )
+    done = publish(warehouse, path, checks=Checks(bad, None))
+    found = rows(
+        path, f"select check_name, is_passed, first_failing_day, found from {CHECK_RESULTS}"
+    )
+    assert found == [("sound", False, DAY, "offenders: 1")]
+    assert rows(path, "select checks_version, checks_problem from meta.publications") == [
+        (done.checks_version, None)
+    ]
+
+
+def test_a_verdict_that_changed_is_something_new_and_one_given_again_is_not(
+    warehouse: Warehouse, path: Path
+):
+    warehouse.replace(THINGS, things("a"), PART)
+    good = verdict("sound")
+    first = publish(warehouse, path, tables=WITH_THINGS, checks=Checks(good, None))
+    later = verdict("sound", checked_at=dt.datetime(2026, 1, 4))
+    again = publish(warehouse, path, tables=WITH_THINGS, checks=Checks(later, None))
+    assert again == dataclasses.replace(first, is_new=False)
+    bad = Checks(verdict("sound", is_passed=False, failure_severity="WARN"), None)
+    changed = publish(warehouse, path, tables=WITH_THINGS, checks=bad)
+    assert (changed.is_new, changed.data_version) == (True, first.data_version)
+    assert rows(path, f"select is_passed from {CHECK_RESULTS}") == [(False,)]
+    assert rows(path, COUNT) == [(1,)]
+
+
+def test_checks_that_cannot_be_read_stop_no_publication_and_the_file_says_so(
+    warehouse: Warehouse, path: Path
+):
+    warehouse.replace(THINGS, things("a"), PART)
+    unread = Checks(None, "the log is locked")
+    assert publish(warehouse, path, tables=WITH_THINGS, checks=unread).is_new
+    assert rows(path, "select checks_problem from meta.publications") == [("the log is locked",)]
+    assert rows(path, f"select count(*) from {CHECK_RESULTS}") == [(0,)]
+    assert not publish(warehouse, path, tables=WITH_THINGS, checks=unread).is_new
+    told = publish(warehouse, path, tables=WITH_THINGS, checks=Checks(verdict("sound"), None))
+    assert told.is_new
+
+
+def test_a_file_of_an_older_version_says_nothing_of_checks_and_is_read(
+    warehouse: Warehouse, path: Path
+):
+    publish(warehouse, path)
+    with duckdb.connect(str(path)) as conn:
+        conn.execute("alter table meta.publications drop column checks_version")
+    held = published(path)
+    assert held is not None
+    assert held.checks_version is None
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database " * 1000])

@@ -24,6 +24,7 @@ PROVENANCE = {
     "gone_at",
 } | {
     "asked_at",
+    "checked_at",
     "marked_stale_at",
     "called_at",
     "answered_at",

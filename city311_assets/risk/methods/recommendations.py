@@ -20,7 +20,7 @@ import shapely
 from numpy.typing import ArrayLike
 
 from city311_assets.gold.methods.arrays import Bools, Cells, Floats, Ints
-from city311_assets.risk.methods.costs import parts_of_a_call
+from city311_assets.risk.methods.costs import parts_of_a_call, severity_shares
 from city311_assets.risk.methods.priors import End, Priors, Values
 
 if TYPE_CHECKING:
@@ -336,7 +336,7 @@ def parameters(recommendation: Recommendation, area_km2: float) -> str:
 
 def at_the_ends(
     priors: Priors,
-    shares: Floats,
+    severities: ArrayLike,
     calls: Floats,
     adjacency: "sparse.csr_array",
     *,
@@ -347,8 +347,10 @@ def at_the_ends(
 
     Parameters
     ----------
-    priors, shares, seed
+    priors, seed
         As of `actions`.
+    severities
+        (3,) calls of each severity that were counted: their shares depend on the priors' too.
     calls, adjacency, crew_hours
         As of `recommendations`.
 
@@ -361,6 +363,7 @@ def at_the_ends(
     """
 
     def planned(known: Priors) -> tuple[int, float, set[int]]:
+        shares = severity_shares(severities, known)
         listed = recommendations(calls, adjacency, actions(known, shares, seed), crew_hours)
         chosen = [one for one in listed if one.is_chosen]
         cells = {at for one in chosen for at in one.members.tolist()}

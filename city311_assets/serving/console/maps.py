@@ -11,8 +11,8 @@ from typing import Any
 
 from city311_assets.settings import settings
 
-# Cells of one drawing: more take a browser seconds.
-MOST_CELLS = 5_000
+# Cells of one drawing, about a city at resolution 9: more take a browser seconds.
+MOST_CELLS = 7_000
 WITHOUT_TILES = "white-bg"
 # Colour-blind safe: ColorBrewer's PuBu without its lightest, PuOr, and Okabe and Ito's.
 SEQUENTIAL = ("#ece7f2", "#a6bddb", "#74a9cf", "#3690c0", "#0570b0", "#034e7b")

@@ -32,3 +32,51 @@ SLICES = Table(
     ),
     unique=("feed", "day"),
 )
+
+CHECK_RESULTS = Table(
+    layer="meta",
+    name="check_results",
+    one_row_per="check and unbroken range of days or months on which it does not pass; "
+    "of one that passes everywhere, and of the rest of one that does not, one more",
+    columns=(
+        Column("asset", "VARCHAR", "Key of the asset checked, with slashes.", nullable=False),
+        Column("check_name", "VARCHAR", "The check's name.", nullable=False),
+        Column("range_number", "INTEGER", "Counts the rows of a check from 0.", nullable=False),
+        Column(
+            "is_passed",
+            "BOOLEAN",
+            "Whether the newest verdict on each of its days is that it passes.",
+            nullable=False,
+        ),
+        Column(
+            "failure_severity",
+            "VARCHAR",
+            "`ERROR`, or `WARN` of what stops nothing and tells nobody; null if it passes.",
+        ),
+        Column(
+            "first_failing_day",
+            "DATE",
+            "First day (of a month its first) of the range that does not pass; null if it passes "
+            "or is of no days.",
+        ),
+        Column(
+            "last_failing_day",
+            "DATE",
+            "Last day (of a month its first) of that range; null likewise.",
+        ),
+        Column("slices", "BIGINT", "Days or months the row is of; 0 of a table without.", False),
+        Column(
+            "checked_at",
+            "TIMESTAMP",
+            "When the newest of the verdicts was given, UTC; null if that is not stored.",
+            is_provenance=True,
+        ),
+        Column("description", "VARCHAR", "What it says must hold; null if it does not say."),
+        Column(
+            "found", "VARCHAR", "What it found, on one line; null if it passes or says nothing."
+        ),
+    ),
+    unique=("asset", "check_name", "range_number"),
+    scope="asset",
+    period=None,
+)

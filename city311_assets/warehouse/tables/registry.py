@@ -49,4 +49,5 @@ TABLES: tuple[Table, ...] = (
     risk.RECOMMENDATIONS,
     risk.WARD_COVERAGE,
     meta.SLICES,
+    meta.CHECK_RESULTS,
 )

@@ -30,7 +30,7 @@ class Column:
 class Table:
     """One table of the warehouse, sliced by scope and mostly by day or month.
 
-    The scope is a feed, a city or a target of risk.
+    The scope is a feed, a city, a target of risk, or an asset of the graph.
     """
 
     layer: str

@@ -340,7 +340,7 @@ def test_parameters_say_what_is_to_be_done():
 
 def test_the_ends_of_a_prior_tell_how_far_the_work_list_hangs_on_it():
     calls = busy(7, 0.8)
-    found = at_the_ends(PRIORS, SHARES, calls, CITY.disk, crew_hours=40, seed=SEED)
+    found = at_the_ends(PRIORS, 1000 * SHARES, calls, CITY.disk, crew_hours=40, seed=SEED)
     assert found.height == 2 * len(PRIORS.entries)
     by_end = {(row["prior"], row["end"]): row for row in found.to_dicts()}
     low, high = (by_end["break_given_call", end] for end in ("low", "high"))
@@ -349,3 +349,14 @@ def test_the_ends_of_a_prior_tell_how_far_the_work_list_hangs_on_it():
     assert by_end["response_hours", "high"]["shared_cells"] == 1
     assert found["shared_cells"].drop_nulls().is_between(0, 1).all()
     assert {row["kind"] for row in found.to_dicts()} == {"source", "assumption"}
+
+
+def test_the_ends_of_the_severities_shares_count_where_few_calls_were_counted():
+    def net(severities: np.ndarray) -> dict[str, float]:
+        found = at_the_ends(PRIORS, severities, busy(7, 0.8), CITY.disk, crew_hours=40, seed=SEED)
+        of_major = found.filter(prior="share_major")
+        return dict(of_major.select("end", "net_benefit_usd").rows())
+
+    few, many = net(np.zeros(3)), net(1_000_000 * SHARES)
+    assert few["low"] < few["high"]
+    assert many["low"] == many["high"]

@@ -19,8 +19,8 @@ CONTROLS: tuple[Control, ...] = (
     # The cell (H3, hex) whose children are shown.
     Control("hotspots-cell", "cell", prop="data"),
     Control("hotspots-measure", "measure", default="selected"),
-    Control("hotspots-weekday", "weekday", "list", []),
-    Control("hotspots-hour", "hour", "list", []),
+    Control("hotspots-weekday", "weekday", "list", [], prop="data"),
+    Control("hotspots-hour", "hour", "list", [], prop="data"),
     Control("hotspots-compare", "compare-from", prop="start_date"),
     Control("hotspots-compare", "compare-to", prop="end_date"),
 )

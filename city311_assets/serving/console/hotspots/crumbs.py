@@ -1,0 +1,50 @@
+"""The way from the city down to the cell drilled into."""
+
+from dataclasses import dataclass
+
+from city311_assets.feeds.registry import FEEDS
+from city311_assets.serving.console.hotspots.facts import label_of
+from city311_assets.serving.console.hotspots.outlook import ancestor
+from city311_assets.serving.console.hotspots.selection import (
+    COARSEST,
+    DEFAULT_RESOLUTION,
+    Selection,
+    resolution_of,
+    search_for,
+)
+from city311_assets.serving.snapshots import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Crumb:
+    """One step of the way: what it is called, and the address of its view."""
+
+    label: str
+    search: str
+    resolution: int | None
+
+
+def crumbs(
+    snapshot: Snapshot, selection: Selection, measure: str | None = None
+) -> tuple[Crumb, ...]:
+    """Return the city, and each cell around the one drilled into down to it."""
+    city = FEEDS[selection.feed].city.title
+    found = [
+        Crumb(
+            city,
+            search_for(
+                selection,
+                measure,
+                parent=None,
+                resolution=min(selection.resolution, DEFAULT_RESOLUTION),
+            ),
+            None,
+        )
+    ]
+    if selection.parent is not None:
+        for resolution in range(COARSEST, resolution_of(selection.parent) + 1):
+            cell = ancestor(selection.parent, resolution)
+            search = search_for(selection, measure, parent=cell, resolution=resolution + 1)
+            label = label_of(snapshot, selection.feed, resolution, cell)
+            found.append(Crumb(label, search, resolution))
+    return tuple(found)
