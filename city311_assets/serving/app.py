@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 from fastapi import FastAPI
+from fastapi.responses import RedirectResponse
 
 from city311_assets.serving.api.app import add_api
 from city311_assets.serving.snapshots import Snapshots
@@ -25,10 +26,11 @@ def application(settings: Settings, pages: "tuple[Page, ...] | None" = None) -> 
     from city311_assets.serving.console.shell import console
 
     snapshots = Snapshots(settings.snapshot_path)
+    shown = PAGES if pages is None else pages
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        # Until the first page was made, a deep link lacks one of Dash's inline scripts.
+        # Dash sets itself up at the first request to its root, which no deep link is.
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
             await client.get("/")
@@ -37,6 +39,11 @@ def application(settings: Settings, pages: "tuple[Page, ...] | None" = None) -> 
 
     server = FastAPI(title="city311", docs_url=None, redoc_url=None, lifespan=lifespan)
     add_api(server, snapshots, settings)
-    dash = console(server, snapshots, PAGES if pages is None else pages)
+
+    @server.get("/", include_in_schema=False)
+    def first_page() -> RedirectResponse:
+        return RedirectResponse(shown[0].path)
+
+    dash = console(server, snapshots, shown)
     server.add_middleware(PagePolicy, console=dash, map_style=settings.console_map_style)
     return server

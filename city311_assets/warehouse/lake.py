@@ -138,17 +138,15 @@ class LakeWarehouse(Warehouse):
         """Make every declared table that is missing, all at once: readers and writers find them."""
 
         def once() -> None:
-            stored = {name for (name,) in conn.execute(STORED).fetchall()}
-            missing = [table for table in TABLES if str(table) not in stored]
-            if not missing:
-                return
-            conn.begin()
-            try:
-                Session(conn).prepare(*missing)
-                conn.commit()
-            except duckdb.Error:
-                conn.rollback()
-                raise
+            # A connection of its own: what fails in it is undone when it is closed.
+            with conn.cursor() as own:
+                own.execute("use city")
+                stored = {name for (name,) in own.execute(STORED).fetchall()}
+                missing = [table for table in TABLES if str(table) not in stored]
+                if missing:
+                    own.begin()
+                    Session(own).prepare(*missing)
+                    own.commit()
 
         _again(once, self.database)
 

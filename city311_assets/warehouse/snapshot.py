@@ -115,12 +115,8 @@ def publish(
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=path.parent) as folder:
         copy = Path(folder) / path.name
-        with warehouse.door():
-            _sweep(path.parent)
-            version = warehouse.data_version
-            warehouse.settle()
-            if warehouse.path.exists():
-                shutil.copyfile(warehouse.path, copy)
+        _sweep(path.parent)
+        version = warehouse.copy_to(copy, tables)
         now = datetime.now(UTC).replace(tzinfo=None)
         said = {
             "version": version,

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class PagePolicy:
-    """Adds the policy to every page of HTML that does not bring one of its own."""
+    """Adds the policy to every page of HTML that does not bring a whole one of its own."""
 
     def __init__(self, app: ASGIApp, console: dash.Dash, map_style: str | None = None) -> None:
         self.app = app
@@ -30,7 +30,8 @@ class PagePolicy:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 is_page = headers.get("content-type", "").startswith("text/html")
-                if is_page and "content-security-policy" not in headers:
+                # A page that says where its scripts come from knows better.
+                if is_page and "default-src" not in headers.get("content-security-policy", ""):
                     headers["content-security-policy"] = self.policy
             await send(message)
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import dash
 import pytest
@@ -30,7 +31,7 @@ CONTROLS = (
 
 
 def _first(_: Snapshot, search: str) -> Component:
-    values = values_of(search, CONTROLS)
+    values: dict[str, Any] = values_of(search, CONTROLS)
     return html.Div(
         [
             dcc.Location(id="first-url", refresh=False),
@@ -122,6 +123,13 @@ def test_a_failure_is_said_without_its_detail_and_the_page_goes_on(shell, browse
     page.keyboard.press("Tab")
     expect(page.locator("#first-said")).to_have_text("[] well 8")
     browser_page.errors.clear()
+
+
+def test_the_bare_address_leads_to_the_first_page(shell, browser_page):
+    page = browser_page.page
+    page.goto(shell)
+    expect(page).to_have_url(f"{shell}/first")
+    expect(page.locator("#first-said")).to_have_text("[] None 8")
 
 
 def test_an_address_that_is_no_page_says_so(shell, browser_page):
