@@ -20,7 +20,7 @@ demo dev: export CITY311_EMBEDDING_METHOD ?= openai
 demo dev: export CITY311_CLUSTER_NAME_METHOD ?= openai
 endif
 
-.PHONY: help demo demo-keyless test check trials faults dev console bench clean docs lock
+.PHONY: help demo demo-keyless test check trials faults dev console pictures bench clean docs lock
 help:
 	@echo "make demo    the sample city through the whole graph, offline, in minutes"
 	@echo "make demo-keyless  the same without any model"
@@ -31,6 +31,7 @@ help:
 	@echo "make trials  the long tests; writes docs/trials.md"
 	@echo "make faults  what every fault of a source leads to; writes docs/faults.md"
 	@echo "make bench   the measurements; writes docs/benchmarks.md"
+	@echo "make pictures  the README's pictures, of what the demo made"
 	@echo "make docs    the data dictionary, from the declared tables"
 	@echo "make lock    constraints.txt, from pyproject.toml"
 	@echo "make clean   what the sample city made in data/; other folders are left alone"
@@ -75,6 +76,9 @@ faults: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+
+pictures: $(READY)
+	$(BIN)/python docs/pictures.py
 
 docs: $(READY)
 	$(BIN)/python docs/generate.py

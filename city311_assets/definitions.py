@@ -18,6 +18,8 @@ from city311_assets.automation.alerts import alerts
 from city311_assets.automation.changed_days import CHANGED_DAYS
 from city311_assets.automation.conditions import AUTOMATION, with_automation
 from city311_assets.automation.jobs import JOBS
+from city311_assets.automation.maintenance import MAINTENANCE_JOB
+from city311_assets.automation.maintenance import WEEKLY as WEEKLY_MAINTENANCE
 from city311_assets.automation.publication import PUBLISH_JOB, publication
 from city311_assets.automation.schedules import SCHEDULES
 from city311_assets.bronze.boundaries import boundaries
@@ -133,8 +135,8 @@ def build(sources: Sources, warehouse: Warehouse) -> dg.Definitions:
     return dg.Definitions(
         assets=dg.map_asset_specs(_with_policy, assets),
         asset_checks=checks,
-        jobs=[*JOBS, PUBLISH_JOB],
-        schedules=SCHEDULES,
+        jobs=[*JOBS, PUBLISH_JOB, MAINTENANCE_JOB],
+        schedules=[*SCHEDULES, WEEKLY_MAINTENANCE],
         sensors=[AUTOMATION, *CHANGED_DAYS, publication, alerts],
         resources={"sources": sources, "warehouse": warehouse},
         executor=dg.in_process_executor,

@@ -24,14 +24,14 @@ FLAGS = (
 )
 # By name: the view, and what must be there before the picture is taken.
 VIEWS = {
-    "hotspots": ("/hotspots?feed=sf_311", "#page .js-plotly-plot"),
-    "atlas": ("/atlas?feed=sf_311", "#page .js-plotly-plot"),
-    "delays": ("/delays?feed=sf_311", "#page .js-plotly-plot"),
-    "risk": ("/risk", "#page .js-plotly-plot"),
+    "hotspots": ("/hotspots?feed=sf_311", "#page .js-plotly-plot:visible"),
+    "atlas": ("/atlas?feed=sf_311", "#page .js-plotly-plot:visible"),
+    "delays": ("/delays?feed=sf_311", "#page .js-plotly-plot:visible"),
+    "risk": ("/risk", "#page .js-plotly-plot:visible"),
     "data": ("/data", "#page table"),
 }
 IDLE = "document.querySelectorAll('[data-dash-is-loading=true], ._dash-loading').length === 0"
-QUIET_MS = 1_500
+QUIET_MS = 8_000
 
 
 def take(page: Page, address: str, wanted: str, path: Path) -> None:

@@ -39,26 +39,24 @@ def read_newest(
     UnreadableError
     """
     copy = published(path)
-    if copy is None and not warehouse.path.exists():
+    if copy is None and not warehouse.is_there:
         return nothing
 
-    def read_in(file: Path) -> Answer:
-        with duckdb.connect(str(file), read_only=True, config=CONNECTION) as conn:
-            try:
-                return read(conn)
-            except duckdb.CatalogException:
-                return nothing
+    def read_in(conn: duckdb.DuckDBPyConnection) -> Answer:
+        try:
+            return read(conn)
+        except duckdb.CatalogException:
+            return nothing
 
     if copy is None or copy.data_version != warehouse.data_version:
-        hurried = Warehouse(database=warehouse.database, lock_timeout_seconds=LOCK_TIMEOUT_SECONDS)
         try:
-            # Behind its lock and read-only: writers find it free.
-            with hurried.door():
-                return read_in(warehouse.path)
+            with warehouse.reading(LOCK_TIMEOUT_SECONDS) as conn:
+                return read_in(conn)
         except (WarehouseBusyError, duckdb.Error) as error:
             if copy is None:
                 raise UnreadableError(f"nothing is published at {path}, and {error}") from error
     try:
-        return read_in(path)
+        with duckdb.connect(str(path), read_only=True, config=CONNECTION) as conn:
+            return read_in(conn)
     except duckdb.Error as error:
         raise UnreadableError(f"{path} cannot be read: {error}") from error

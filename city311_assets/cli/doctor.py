@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import duckdb
 from filelock import FileLock, Timeout
 
 from city311_assets.automation.channels import channels_of
@@ -21,6 +22,8 @@ from city311_assets.clients.errors import SourceError
 from city311_assets.feeds.registry import CITIES, FEEDS
 from city311_assets.partitions import DAYS
 from city311_assets.settings import Settings, unknown_variables
+from city311_assets.warehouse.extensions import ExtensionMissingError
+from city311_assets.warehouse.opening import warehouse_of
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.snapshot import published
 
@@ -117,6 +120,9 @@ def _disk(settings: Settings, first: date | None, last: date | None) -> Iterator
 
 
 def _warehouse(settings: Settings) -> Iterator[Finding]:
+    if settings.warehouse is not None:
+        yield _lake(settings)
+        return
     path = settings.warehouse_path
     if not path.exists():
         yield Finding("warehouse", True, f"{path} is not there yet; the first run makes it")
@@ -159,9 +165,19 @@ def _warehouse(settings: Settings) -> Iterator[Finding]:
     )
 
 
+def _lake(settings: Settings) -> Finding:
+    """Say whether the lake that the settings name can be attached, and which version it holds."""
+    try:
+        version = warehouse_of(settings).data_version
+    except (duckdb.Error, ValueError, ExtensionMissingError) as error:
+        said = str(error).splitlines()[0]
+        return Finding("warehouse", False, f"the lake cannot be attached: {said}")
+    return Finding("warehouse", True, f"a lake, {version or 'nothing written yet'}")
+
+
 def _freshness(settings: Settings) -> Iterator[Finding]:
     """Say how far each feed reaches; days behind are a fault only where the nights should run."""
-    warehouse = Warehouse(database=str(settings.warehouse_path))
+    warehouse = warehouse_of(settings)
     try:
         books = read_books(warehouse, settings.snapshot_path)
     except UnreadableError as error:

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -28,6 +27,7 @@ from city311_assets.warehouse.tables.table import Table
 Made = TypeVar("Made")
 
 LAKE = re.compile(r"ducklake:(?P<catalogue>sqlite|postgres):(?P<where>.+)", re.DOTALL)
+PASSWORD = re.compile(r"password\s*=|//[^/@\s]*:[^/@\s]*@", re.IGNORECASE)
 # Of each kind of catalogue, the extension that reads it.
 SCANNERS = {"sqlite": "sqlite_scanner", "postgres": "postgres_scanner"}
 # Words of what DuckLake and its catalogues say when another transaction came first.
@@ -42,20 +42,10 @@ NEWEST = "select max(snapshot_id) from ducklake_snapshots('city')"
 # What each process has attached; a process that was forked attaches anew.
 ATTACHED: dict[tuple[int, str, str], duckdb.DuckDBPyConnection] = {}
 ATTACHING = threading.Lock()
-# What is kept to travel back to, and to be read by those who began before.
-KEPT = timedelta(days=7)
 
 
 class TooManyConflictsError(RuntimeError):
     """Others wrote the same, again and again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What maintenance did: versions forgotten, files removed."""
-
-    versions_expired: int
-    files_removed: int
 
 
 class LakeWarehouse(Warehouse):
@@ -73,13 +63,19 @@ class LakeWarehouse(Warehouse):
         Raises
         ------
         ValueError
-            The address of the database is neither.
+            The address of the database is neither, or holds a password.
         """
         found = LAKE.fullmatch(self.database)
         if found is None:
             raise ValueError(
                 f"CITY311_WAREHOUSE is {self.database.split(':')[0]}:…; it begins with "
                 "ducklake:sqlite: or ducklake:postgres:, or is left out for the native file"
+            )
+        if PASSWORD.search(found["where"]):
+            # Addresses stand in error messages and in the UI.
+            raise ValueError(
+                "CITY311_WAREHOUSE holds a password; leave it out, libpq reads it from PGPASSWORD "
+                "or from ~/.pgpass"
             )
         return found["catalogue"]
 
@@ -106,6 +102,12 @@ class LakeWarehouse(Warehouse):
         finally:
             # An open transaction of a body that raised ends here, rolled back.
             conn.close()
+
+    @contextmanager
+    def reading(self, patience_seconds: float) -> Iterator[duckdb.DuckDBPyConnection]:  # noqa: ARG002
+        """Lend a connection; nobody is waited for, and nothing of it is written."""
+        with self.connect() as conn:
+            yield conn
 
     def _attached(self) -> duckdb.DuckDBPyConnection:
         """Return this process's connection, made and initialised at the first call."""
@@ -211,10 +213,10 @@ class LakeWarehouse(Warehouse):
     def settle(self) -> None:
         """Do nothing: a lake is kept small by `maintain`, not before each copy."""
 
-    def maintain(self, keep: timedelta = KEPT) -> Kept:
-        """Merge small files, forget old versions, and remove files that no version needs."""
+    def maintain(self, keep: timedelta) -> str:
+        """Merge small files, forget versions older than told, remove files that none needs."""
 
-        def once() -> Kept:
+        def once() -> str:
             with self.connect() as conn:
                 conn.execute("call city.merge_adjacent_files()")
                 seconds = int(keep.total_seconds())
@@ -226,7 +228,7 @@ class LakeWarehouse(Warehouse):
                     "call ducklake_cleanup_old_files('city', "
                     f"older_than => now() - interval {seconds} second)"
                 ).fetchall()
-            return Kept(len(expired), len(removed))
+            return f"{len(expired)} versions forgotten, {len(removed)} files removed"
 
         return _again(once, self.database)
 

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -256,6 +257,23 @@ class Warehouse(DuckDBResource):
                 # An open transaction of a body that raised ends here, rolled back.
                 conn.close()
 
+    @contextmanager
+    def reading(self, patience_seconds: float) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Lend a connection that only reads, waiting for the door no longer than told.
+
+        Raises
+        ------
+        WarehouseBusyError
+            Another process holds the lock for longer.
+        """
+        hurried = Warehouse(database=self.database, lock_timeout_seconds=patience_seconds)
+        # Behind its lock and read-only: writers find it free.
+        with (
+            hurried.door(),
+            duckdb.connect(str(self.path), read_only=True, config=CONNECTION) as conn,
+        ):
+            yield conn
+
     def _attach(self, conn: duckdb.DuckDBPyConnection) -> None:
         """Attach, waiting for somebody who opened the file by mistake."""
         deadline = time.monotonic() + PATIENCE_WITH_READERS_SECONDS
@@ -362,6 +380,19 @@ class Warehouse(DuckDBResource):
             conn.execute("detach city")
         if is_wasteful:
             compact.replace(self.path)
+
+    def maintain(self, keep: timedelta) -> str:  # noqa: ARG002
+        """Rewrite the file where much of it is free; return what was done, in words.
+
+        `keep` is how long a lake keeps old versions; a file has none.
+        """
+        if not self.path.exists():
+            return "nothing is written yet"
+        with self.door():
+            before = self.path.stat().st_size
+            self.settle()
+            after = self.path.stat().st_size
+        return f"{before / 1e6:,.1f} MB before, {after / 1e6:,.1f} MB after"
 
     @property
     def version_path(self) -> Path:

@@ -13,6 +13,7 @@ from city311_assets.settings import settings
 
 # Cells of one drawing, about a city at resolution 9: more take a browser seconds.
 MOST_CELLS = 7_000
+FEW_CELLS = 1_500
 WITHOUT_TILES = "white-bg"
 # Colour-blind safe: ColorBrewer's PuBu without its lightest, PuOr, and Okabe and Ito's.
 SEQUENTIAL = ("#ece7f2", "#a6bddb", "#74a9cf", "#3690c0", "#0570b0", "#034e7b")
@@ -112,6 +113,8 @@ def cell_map(
     if scale.ticks is not None:
         colorbar |= {"tickvals": list(scale.ticks), "ticktext": list(scale.ticks.values())}
     last = max(len(scale.palette) - 1, 1)
+    # Around thousands of small cells lines would be all that is seen.
+    outline = {"width": 0.5 if len(cells) < FEW_CELLS else 0, "color": "#ffffff"}
     traces: list[dict[str, Any]] = [
         common
         | said
@@ -122,7 +125,7 @@ def cell_map(
             "customdata": [hover(labels[place]) for place in unknown],
             "colorscale": [[0, UNKNOWN], [1, UNKNOWN]],
             "showscale": False,
-            "marker": {"opacity": 0.6, "line": {"width": 0.5, "color": "#ffffff"}},
+            "marker": {"opacity": 0.6, "line": outline},
         },
         common
         | said
@@ -134,7 +137,7 @@ def cell_map(
             "colorscale": [[at / last, colour] for at, colour in enumerate(scale.palette)],
             "zmin": scale.low,
             "zmax": scale.high if scale.high > scale.low else scale.low + 1,
-            "marker": {"opacity": 0.8, "line": {"width": 0.5, "color": "#ffffff"}},
+            "marker": {"opacity": 0.8, "line": outline},
             "colorbar": colorbar,
         },
     ]

@@ -24,12 +24,15 @@ class Page:
         every control already as the address says.
     register
         Adds its callbacks to the application.
+    warm
+        Reads what every view of the page needs, so that the first one after a publication need not.
     """
 
     name: str
     title: str
     layout: Callable[[Snapshot, str], Component]
     register: Callable[[dash.Dash, Snapshots], None]
+    warm: Callable[[Snapshot], None] | None = None
 
     @property
     def path(self) -> str:

@@ -13,8 +13,9 @@ from city311_assets.serving.console.hotspots.callbacks import (
     nothing_held,
     register,
 )
+from city311_assets.serving.console.hotspots.columns import columns_of
 from city311_assets.serving.console.hotspots.controls import PAGE as NAME
-from city311_assets.serving.console.hotspots.facts import feed_facts
+from city311_assets.serving.console.hotspots.facts import feed_facts, feeds_held
 from city311_assets.serving.console.hotspots.parts import Sent, aria
 from city311_assets.serving.console.hotspots.selection import (
     measure_of,
@@ -154,4 +155,10 @@ def _waiting(content: Component) -> Component:
     return dcc.Loading(content, delay_show=DELAY_MS, type="dot")
 
 
-PAGE = Page(NAME, "Hotspots", layout, register)
+def warm(snapshot: Snapshot) -> None:
+    """Read every feed's records, seconds for a million, before the first view asks for them."""
+    for feed, _ in feeds_held(snapshot):
+        columns_of(snapshot, feed)
+
+
+PAGE = Page(NAME, "Hotspots", layout, register, warm)
