@@ -92,8 +92,8 @@ def publish_again(path: Path) -> None:
 
 
 def test_five_years_of_crimes_are_looked_at_while_a_new_file_is_published(tmp_path: Path, trial):
-    """1.2 million incidents of five years, `city311 serve`, Chromium with a software renderer: cells
-    of resolution 6 to 10 and back, twelve months and everything; in the middle a new file is
+    """1.2 million incidents of five years, `city311 serve`, Chromium with a software renderer:
+    cells of resolution 6 to 10 and back, twelve months and everything; in the middle a new file is
     published."""
     program = shutil.which("chromium")
     if program is None:

@@ -22,7 +22,7 @@ from city311_assets.warehouse.tables.gold import CELL_DAYS
 from city311_assets.warehouse.tables.registry import TABLES
 
 DAY = date(2026, 1, 2)
-WORKERS, SLICES = 2, 4
+WORKERS, SLICES = 2, 2
 
 
 def lake_in(folder: Path) -> LakeWarehouse:

@@ -21,7 +21,7 @@ from city311_assets.serving.api.problems import ProblemError, malformed
 
 MOST_FEATURES = 10_000
 MOST_DAYS = 1_095
-# Degrees by degrees: New York's box is less than one.
+# Degrees by degrees: the box of a city is less than one.
 MOST_SQUARE_DEGREES = 4.0
 LONGEST_TEXT = 200
 

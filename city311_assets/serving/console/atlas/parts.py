@@ -177,15 +177,33 @@ def cluster_card(atlas: Atlas, chosen: Selection) -> list[Component]:
         html.P(row["description"]),
         html.P(said),
         html.P(f"Terms: {terms or UNKNOWN}", className="quiet"),
-        html.H3("Its most central cases"),
+        html.H3(f"Its most central cases, {exemplars.height} of {row['size']:,}"),
         html.Div(
             [_exemplar(chosen, case) for case in exemplars.iter_rows(named=True)],
             className="atlas-photos",
         )
         if exemplars.height
         else html.P("They are no longer among the city's.", className="quiet"),
+        _newest_of(atlas, chosen),
         dcc.Link("Show all clusters", href=chosen.link(cluster=None)),
     ]
+
+
+def _newest_of(atlas: Atlas, chosen: Selection) -> Component:
+    own = atlas.cases.filter(pl.col("cluster_id") == chosen.cluster)
+    newest = own.sort(["day", "record_id"], descending=True).head(LISTED)
+    more = own.height - newest.height
+    said = f"and {more:,} more, older ones, marked on the map" if more else ""
+    return html.Details(
+        [
+            html.Summary(
+                f"Its newest cases, {newest.height} of {own.height:,} "
+                f"({own['thumbnail'].count():,} with a photo)"
+            ),
+            case_list(atlas, chosen, newest),
+            html.P(said, className="quiet"),
+        ]
+    )
 
 
 def case_card(atlas: Atlas, chosen: Selection) -> list[Component]:

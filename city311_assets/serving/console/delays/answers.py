@@ -18,7 +18,7 @@ DISPARITY = "adjusted disparity, not the effect of a treatment anyone assigned"
 REASONS = {
     "too few": "fewer than 30 of its cases could be matched",
     "little support": "fewer than half of its cases have a like case elsewhere",
-    "not balanced": "the text still tells its cases from those they are compared with",
+    "not balanced": "even matched, its cases differ too much from those they are compared with",
 }
 
 
@@ -67,7 +67,8 @@ def reservations(effects: Effects, neighborhood: str) -> list[str]:
             else "The doubly robust cross-check aipw agrees within their joint error."
         )
     if trust:
-        said += _choices(trust) + _hidden_cause(trust)
+        # What would be said of an estimate reads as support for one that there is not.
+        said += _choices(trust) + (_hidden_cause(trust) if row and has_interval(row) else [])
     if off := imbalanced(effects, neighborhood):
         listed = ", ".join(f"{name} ({plain(abs(smd), 2)})" for name, smd in off)
         said.append(

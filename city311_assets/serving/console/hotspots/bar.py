@@ -163,6 +163,7 @@ def period_choices(selection: Selection, facts: FeedFacts, measure: str) -> list
     last_of_month = newest.replace(day=1) - ONE_DAY
     choices = [
         *((f"Last {days} days", newest - (days - 1) * ONE_DAY, newest) for days in (7, 28, 90)),
+        ("This month", newest.replace(day=1), newest),
         ("Last month", last_of_month.replace(day=1), last_of_month),
         ("Last 12 months", newest - 364 * ONE_DAY, newest),
         ("Everything", facts.first_day, facts.last_day),
@@ -183,7 +184,10 @@ def compare_choices(selection: Selection, measure: str) -> list[Component]:
     just_before = (selection.first - selection.days * ONE_DAY, selection.first - ONE_DAY)
     choices: list[tuple[str, tuple[date | None, date | None]]] = [
         ("Same weeks last year", (None, None)),
-        (f"The {selection.days} days before", just_before),
+        (
+            "The day before" if selection.days == 1 else f"The {selection.days} days before",
+            just_before,
+        ),
     ]
     return [
         _choice(

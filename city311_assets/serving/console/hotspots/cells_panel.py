@@ -81,10 +81,16 @@ def _row(selection: Selection, measure: str, row: dict[str, Any]) -> list[Any]:
         percent(row["rate_eb"]),
         percent(row["rate_pooled"]),
         row["gi_class"] or NONE,
-        with_interval(
-            times(row["change_ratio"]), times_between(row["change_low"], row["change_high"])
-        ),
+        _change(row),
     ]
+
+
+def _change(row: dict[str, Any]) -> str | Component:
+    if row["change_ratio"] is None and row["now"] and row["before"] == 0:
+        return f"none before, {count(row['now'])} now"
+    return with_interval(
+        times(row["change_ratio"]), times_between(row["change_low"], row["change_high"])
+    )
 
 
 def _cell_link(selection: Selection, measure: str, row: dict[str, Any]) -> Component:

@@ -61,7 +61,8 @@ def _total(counts: Counts) -> Kpi:
     days = exposure(columns, selection)
     if days.now_days:
         now = told_total(columns, selection, selection.first, selection.last)
-        notes.append(f"{per_day(now / days.now_days)} over {days.now_days:,} days told in full")
+        told = "1 day" if days.now_days == 1 else f"{days.now_days:,} days"
+        notes.append(f"{per_day(now / days.now_days)} over {told} told in full")
         if days.reason is None:
             before = told_total(columns, selection, *selection.compared)
             change = rate_ratio(now, before, days)
@@ -73,6 +74,8 @@ def _total(counts: Counts) -> Kpi:
                 notes.append(f"{times(change.ratio)} {whom} ({interval})")
             elif before == 0:
                 notes.append(f"none in {whom}")
+    else:
+        notes.append("no day of this period is held in full")
     if days.reason:
         notes.append(days.reason[:1].lower() + days.reason[1:].rstrip("."))
     if selection.parent is None and (without := int(counts.selected[-1])):

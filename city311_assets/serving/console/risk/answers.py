@@ -44,13 +44,15 @@ def given(
     }
 
 
-def drawn(snapshots: Snapshots, given: Given) -> tuple[Any, str, list[Component | str]]:
-    """Return the map of a day, what it shows in words, and what is wrong with what was asked."""
+def drawn(
+    snapshots: Snapshots, given: Given
+) -> tuple[Any, str, list[Component | str], list[Component]]:
+    """Return a day's map, what it shows in words, what was asked wrongly, and the highest cells."""
     with snapshots.current() as snapshot:
         wanted = chosen(given, snapshot)
         warned: list[Component | str] = [" ".join(wanted.problems)] if wanted.problems else []
         if wanted.day is None:
-            return NOTHING, "", [*warned, *_without_scores(wanted, given)]
+            return NOTHING, "", [*warned, *_without_scores(wanted, given)], []
         scored = queries.scores(snapshot, wanted.target, wanted.day)
         clusters: list[dict[str, object]] = []
         taken: frozenset[str] = frozenset()
@@ -83,7 +85,7 @@ def drawn(snapshots: Snapshots, given: Given) -> tuple[Any, str, list[Component 
     hidden = scored.height - maps.MOST_CELLS
     if hidden > 0:
         said += f" The {hidden:,} cells of the lowest values are not drawn."
-    return figure, said, warned
+    return figure, said, warned, panels.highest(scored, wanted.layer)
 
 
 def _without_scores(wanted: Chosen, given: Given) -> list[Component | str]:
@@ -105,7 +107,8 @@ def of_cell(snapshots: Snapshots, given: Given) -> list[Component]:
             return [html.P("No scores of this day.", className="empty")]
         if not wanted.cell:
             said = (
-                "Click a cell of the map: why it is as it is, its past, and what a week may cost."
+                "Choose a cell here or on the map: why it is as it is, its past, and what a week "
+                "may cost."
             )
             return [html.P(said, className="empty")]
         number = int(wanted.cell, 16)

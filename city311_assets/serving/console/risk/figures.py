@@ -24,6 +24,8 @@ FONT = {"family": "system-ui, sans-serif", "size": 12}
 # The trace of the cell that is chosen; the callback that follows a click patches it.
 CHOSEN_TRACE = 2
 MOST_WORDS = 46
+# Rare calls have chances below a percent: no digit that is needed is rounded away.
+SHARES = ".2~%"
 TIMES = "odds \N{MULTIPLICATION SIGN}"
 
 
@@ -89,11 +91,14 @@ def chosen_cell(cell: str) -> dict[str, Any]:
     closed = [*ring, *ring[:1]]
     return {
         "type": "scattermap",
-        "mode": "lines",
+        # Seen from far a line around one cell is simplified away; marks are not.
+        "mode": "lines+markers",
         "name": "chosen cell",
-        "lat": [north for north, _ in closed],
-        "lon": [east for _, east in closed],
+        # Without any point the trace would not be drawn, nor later when it is patched.
+        "lat": [north for north, _ in closed] or [None],
+        "lon": [east for _, east in closed] or [None],
         "line": {"width": 4, "color": "#000000"},
+        "marker": {"size": 7, "color": "#000000"},
         "hoverinfo": "skip",
     }
 
@@ -109,10 +114,14 @@ def _labels() -> pl.Expr:
         pl.col("cost").round(2),
         pl.col("p90_cost").round(0).cast(pl.Int64),
     ).fill_null("")
+    p, low, high = ((100 * pl.col(name)).round(1) for name in ("p", "low", "high"))
+    # As on the cell's panel: ends that are one are no interval.
+    ends = pl.when(pl.col("low") != pl.col("high")).then(pl.format(" ({} to {} %)", low, high))
     return pl.format(
-        "{}\n{} % chance of a call in 7 days ({} to {} %)\n{}, decile {} of 10{}",
+        "{}\n{} % chance of a call in 7 days{}\n{}, decile {} of 10{}",
         "label",
-        *(100 * pl.col(name).round(4) for name in ("p", "low", "high")),
+        p,
+        ends.fill_null(""),
         "risk_band",
         "decile",
         cost,
@@ -289,7 +298,7 @@ def history(calls: pl.DataFrame, past: pl.DataFrame, day: date) -> dict[str, Any
                 "overlaying": "y",
                 "side": "right",
                 "rangemode": "tozero",
-                "tickformat": ".0%",
+                "tickformat": SHARES,
                 "showgrid": False,
             },
         ),
@@ -334,8 +343,8 @@ def reliability(found: Reliability) -> dict[str, Any]:
         "layout": layout(
             height=300,
             margin={"l": 55, "r": 12, "t": 30, "b": 45},
-            xaxis={"title": {"text": "chance said"}, "tickformat": ".0%", "range": [0, top]},
-            yaxis={"title": {"text": "share that came"}, "tickformat": ".0%", "range": [0, top]},
+            xaxis={"title": {"text": "chance said"}, "tickformat": SHARES, "range": [0, top]},
+            yaxis={"title": {"text": "share that came"}, "tickformat": SHARES, "range": [0, top]},
         ),
     }
 

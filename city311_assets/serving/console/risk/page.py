@@ -111,7 +111,10 @@ def layout(snapshot: Snapshot, search: str) -> Component:
                         id="risk-map-panel",
                     ),
                     html.Section(
-                        dcc.Loading(html.Div(id="risk-cell-said"), delay_show=300),
+                        [
+                            html.Div(id="risk-highest"),
+                            dcc.Loading(html.Div(id="risk-cell-said"), delay_show=300),
+                        ],
                         className="panel",
                     ),
                 ],
@@ -201,6 +204,7 @@ def register(app: dash.Dash, snapshots: Snapshots) -> None:
         dash.Output(MAP, "figure"),
         dash.Output("risk-map-said", "children"),
         dash.Output("risk-warn", "children"),
+        dash.Output("risk-highest", "children"),
         *day_inputs,
         dash.Input(LAYER, "value"),
         dash.Input(HOURS, "data"),
@@ -210,7 +214,7 @@ def register(app: dash.Dash, snapshots: Snapshots) -> None:
         given = answers.given(target, day, layer, cell, hours)
         is_only_hours = dash.ctx.triggered_id == HOURS
         if is_only_hours and layer != "recommendations":
-            return dash.no_update, dash.no_update, dash.no_update
+            return (dash.no_update,) * 4
         return await to_thread(answers.drawn, snapshots, given)
 
     @app.callback(
@@ -221,6 +225,16 @@ def register(app: dash.Dash, snapshots: Snapshots) -> None:
     async def clicked(data: dict[str, Any] | None) -> object:
         points = (data or {}).get("points") or [{}]
         return points[0].get("location") or dash.no_update
+
+    @app.callback(
+        dash.Output(CELL, "value", allow_duplicate=True),
+        dash.Input({"type": "risk-highest", "cell": dash.ALL}, "n_clicks"),
+        prevent_initial_call=True,
+    )
+    async def picked(clicks: list[int | None]) -> object:
+        # New buttons report themselves too, without a click.
+        name = dash.ctx.triggered_id
+        return name["cell"] if any(clicks) and name else dash.no_update
 
     @app.callback(
         dash.Output("risk-cell-said", "children"),

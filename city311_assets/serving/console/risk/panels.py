@@ -22,6 +22,7 @@ from city311_assets.warehouse.tables.risk import EVALUATIONS, MODELS, RECOMMENDA
 Row = Mapping[str, object]
 CONFIG: Any = {"displaylogo": False, "displayModeBar": False, "responsive": True}
 SHOWN = 40
+HIGHEST = 8
 
 
 def number(row: Row, name: str) -> float | None:
@@ -50,6 +51,31 @@ def card(label: str, figure: str, note: str) -> html.Div:
         ],
         className="card",
     )
+
+
+def highest(scored: pl.DataFrame, layer: str) -> list[Component]:
+    """Return a button for each of the cells where most is expected, which chooses it.
+
+    By cost on the layer of costs, by chance on the others.
+    """
+    by, words = ("cost", "expected cost") if layer == "cost" else ("p", "chance")
+    most = scored.drop_nulls(by).sort(by, "cell", descending=[True, False]).head(HIGHEST)
+    if most.is_empty():
+        return []
+    return [
+        html.Div(f"Cells of the highest {words}", className="label"),
+        html.Div(
+            [
+                html.Button(
+                    f"{row['label']} {dollars(row[by]) if by == 'cost' else percent(row[by])}",
+                    id={"type": "risk-highest", "cell": row["cell"]},
+                    title=f"Cell {row['cell']}",
+                )
+                for row in most.iter_rows(named=True)
+            ],
+            className="buttons",
+        ),
+    ]
 
 
 def graph(name: str, figure: dict[str, Any], label: str) -> html.Div:
