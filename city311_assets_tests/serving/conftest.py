@@ -136,9 +136,13 @@ def console(town: Town) -> Iterator[str]:
     process.communicate(timeout=20)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """A browser; skips where there is none."""
+    """A browser; skips where there is none.
+
+    While it is open Playwright's event loop counts as running, and Dagster cannot run one of its
+    own: it is closed before the next module makes what it needs.
+    """
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
         pytest.skip("no chromium on this machine; Debian's package is called chromium")
