@@ -123,7 +123,7 @@ class Asker:
         """Close the connections."""
         self.client.close()
 
-    def json(self, path: str, params: Mapping[str, str | int] | None = None) -> Any:  # noqa: ANN401
+    def json(self, path: str, params: Mapping[str, str | int] | None = None) -> Any:  # noqa: ANN401 - whatever JSON the service answers
         """Return the parsed answer.
 
         Raises

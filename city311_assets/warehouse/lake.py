@@ -10,6 +10,7 @@ import random
 import re
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -104,7 +105,7 @@ class LakeWarehouse(Warehouse):
             conn.close()
 
     @contextmanager
-    def reading(self, patience_seconds: float) -> Iterator[duckdb.DuckDBPyConnection]:  # noqa: ARG002
+    def reading(self, patience_seconds: float) -> Iterator[duckdb.DuckDBPyConnection]:  # noqa: ARG002 - the file's
         """Lend a connection; nobody is waited for, and nothing of it is written."""
         with self.connect() as conn:
             yield conn
@@ -177,7 +178,7 @@ class LakeWarehouse(Warehouse):
 
     @property
     def data_version(self) -> str | None:
-        """The name of the newest version; null before the first write."""
+        """The name of the newest version; the making of the tables is the first."""
         with self.connect() as conn:
             ((newest,),) = conn.execute(NEWEST).fetchall()
         return f"lake-{newest}" if newest else None
@@ -185,7 +186,7 @@ class LakeWarehouse(Warehouse):
     def copy_to(self, path: Path, tables: Iterable[Table] = TABLES) -> str | None:
         """Write one version of the lake as a native file; return which.
 
-        Declared tables that are not published stay behind; so do columns that are not.
+        Declared tables that are not published stay behind.
         """
         left = {str(table) for table in tables if not table.is_published}
         declared = {str(table): table for table in tables}
@@ -194,20 +195,24 @@ class LakeWarehouse(Warehouse):
             if not newest:
                 return None
             stored = [name for (name,) in conn.execute(STORED).fetchall() if name not in left]
-            conn.execute("attach '{}' as copy".format(str(path).replace("'", "''")))
-            conn.execute("use copy")
-            for name in stored:
-                layer, _ = name.split(".")
-                conn.execute(f"create schema if not exists {layer}")
-                # Every table as of the same version: others may be writing.
-                rows = f"city.{name} at (version => {newest})"
-                if name in declared:
-                    conn.execute(declared[name].ddl)
-                    conn.execute(f"insert into copy.{name} by name from {rows}")
-                else:
-                    conn.execute(f"create table copy.{name} as from {rows}")
-            conn.execute("use city")
-            conn.execute("detach copy")
+            # Attached for all of the process, which may be making another copy.
+            copy = f"copy_{uuid.uuid4().hex}"
+            conn.execute("attach '{}' as {}".format(str(path).replace("'", "''"), copy))
+            try:
+                conn.execute(f"use {copy}")
+                for name in stored:
+                    layer, _ = name.split(".")
+                    conn.execute(f"create schema if not exists {layer}")
+                    # Every table as of the same version: others may be writing.
+                    rows = f"city.{name} at (version => {newest})"
+                    if name in declared:
+                        conn.execute(declared[name].ddl)
+                        conn.execute(f"insert into {copy}.{name} by name from {rows}")
+                    else:
+                        conn.execute(f"create table {copy}.{name} as from {rows}")
+            finally:
+                conn.execute("use city")
+                conn.execute(f"detach {copy}")
         return f"lake-{newest}"
 
     def settle(self) -> None:

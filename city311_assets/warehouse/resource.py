@@ -344,7 +344,7 @@ class Warehouse(DuckDBResource):
             ).fetchall()
         return rows, int(content)
 
-    def copy_to(self, path: Path, tables: Iterable[Table] = ()) -> str | None:  # noqa: ARG002
+    def copy_to(self, path: Path, tables: Iterable[Table] = ()) -> str | None:  # noqa: ARG002 - for a lake
         """Copy the whole warehouse into a file of its own; return its version, None if empty.
 
         `tables` are those that readers know; a copy of the file holds all others too.
@@ -381,7 +381,7 @@ class Warehouse(DuckDBResource):
         if is_wasteful:
             compact.replace(self.path)
 
-    def maintain(self, keep: timedelta) -> str:  # noqa: ARG002
+    def maintain(self, keep: timedelta) -> str:  # noqa: ARG002 - for a lake
         """Rewrite the file where much of it is free; return what was done, in words.
 
         `keep` is how long a lake keeps old versions; a file has none.

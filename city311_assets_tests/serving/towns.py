@@ -167,14 +167,14 @@ def _moved(
 
 
 def _gold(warehouse: Warehouse, feed: Feed) -> None:
-    _make(cells(feed), warehouse)
+    make(cells(feed), warehouse)
     for first, last in (YEAR_BEFORE, (FIRST, LAST)):
-        _make(cell_days(feed), warehouse, first, last)
+        make(cell_days(feed), warehouse, first, last)
     for declare in (cell_months, cell_profiles):
-        _make(declare(feed), warehouse, FIRST, MARCH)
-    _make(hotspots(feed), warehouse, MARCH, MARCH)
-    _make(forecasts(feed), warehouse, LAST - dt.timedelta(days=1), LAST)
-    _make(anomalies(feed), warehouse, LAST - dt.timedelta(days=6), LAST)
+        make(declare(feed), warehouse, FIRST, MARCH)
+    make(hotspots(feed), warehouse, MARCH, MARCH)
+    make(forecasts(feed), warehouse, LAST - dt.timedelta(days=1), LAST)
+    make(anomalies(feed), warehouse, LAST - dt.timedelta(days=6), LAST)
 
 
 def _risk(warehouse: Warehouse) -> None:
@@ -183,9 +183,9 @@ def _risk(warehouse: Warehouse) -> None:
     ahead = np.array([town.intensity[place + 1 : place + 8].sum(axis=0) for place in at])
     scored.store(warehouse, RISK_DAYS, 4 * ahead)
     first, last = RISK_DAYS[0], RISK_DAYS[-1]
-    _make(outcomes(LEAKS), warehouse, first, town.days[-1] - dt.timedelta(days=7))
+    make(outcomes(LEAKS), warehouse, first, town.days[-1] - dt.timedelta(days=7))
     for declare in (costs, recommendations, ward_coverage):
-        _make(declare(LEAKS), warehouse, first, last)
+        make(declare(LEAKS), warehouse, first, last)
     of_month = Slice(LEAKS.name, MARCH, dt.date(2026, 4, 1), "target")
     warehouse.replace(MODELS, filled(MODELS, *_models()), of_month)
     warehouse.replace(EVALUATIONS, filled(EVALUATIONS, *_evaluations()), of_month)
@@ -341,7 +341,7 @@ def _complete(table: Table, row: dict[str, object]) -> dict[str, object]:
     } | row
 
 
-def _make(
+def make(
     declared: Declared,
     warehouse: Warehouse,
     first: dt.date | None = None,

@@ -181,6 +181,16 @@ def test_it_is_published_as_one_native_file_and_again_only_when_it_changed(lake,
     assert publish(lake, path).is_new
 
 
+def test_a_copy_that_failed_is_no_obstacle_to_the_next(lake: LakeWarehouse, tmp_path: Path):
+    lake.replace(CELL_DAYS, rows(), part_of())
+    path = tmp_path / "copy.duckdb"
+    with duckdb.connect(str(path)) as conn:
+        conn.execute(f"create schema gold; create table {CELL_DAYS} (a integer)")
+    with pytest.raises(duckdb.Error):
+        lake.copy_to(path)
+    assert lake.copy_to(tmp_path / "other.duckdb") == lake.data_version
+
+
 def test_maintenance_forgets_old_versions_and_changes_no_row(lake, tmp_path):
     for records in range(5):
         lake.replace(CELL_DAYS, rows(records=records), part_of())

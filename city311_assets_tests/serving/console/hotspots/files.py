@@ -4,7 +4,6 @@ import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
 
-import dagster as dg
 import polars as pl
 
 from city311_assets.feeds.feed import Feed
@@ -19,7 +18,7 @@ from city311_assets.serving.snapshots import Snapshot, Snapshots
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.snapshot import publish
 from city311_assets_tests.gold.town import every_day, silver, store
-from city311_assets_tests.portals import failure, materialize
+from city311_assets_tests.serving.towns import make
 
 JANUARY = (dt.date(2026, 1, 1), dt.date(2026, 1, 31))
 
@@ -44,7 +43,7 @@ def written(
     warehouse = Warehouse(database=str(folder / "warehouse.duckdb"))
     store(warehouse, rows, days, feed)
     if with_cells:
-        _make(cells(feed), warehouse)
+        make(cells(feed), warehouse)
     publish(warehouse, folder / "city311.duckdb")
     return Snapshots(folder / "city311.duckdb")
 
@@ -54,20 +53,8 @@ def requests_with_gold(folder: Path) -> Snapshots:
     warehouse = Warehouse(database=str(folder / "warehouse.duckdb"))
     days = every_day(*JANUARY)
     store(warehouse, silver(days, 40, SF_311, seed=3), days, SF_311)
-    _make(cells(SF_311), warehouse)
-    _make(cell_days(SF_311), warehouse, *JANUARY)
-    _make(cell_months(SF_311), warehouse, JANUARY[0], JANUARY[0])
+    make(cells(SF_311), warehouse)
+    make(cell_days(SF_311), warehouse, *JANUARY)
+    make(cell_months(SF_311), warehouse, JANUARY[0], JANUARY[0])
     publish(warehouse, folder / "city311.duckdb")
     return Snapshots(folder / "city311.duckdb")
-
-
-def _make(
-    declared: Sequence[dg.AssetsDefinition | dg.AssetChecksDefinition],
-    warehouse: Warehouse,
-    first: dt.date | None = None,
-    last: dt.date | None = None,
-) -> None:
-    assets = [one for one in declared if isinstance(one, dg.AssetsDefinition)]
-    result = materialize(assets, warehouse, None, first, last)
-    if not result.success:
-        raise RuntimeError(failure(result))
