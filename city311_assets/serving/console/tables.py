@@ -67,13 +67,14 @@ def table(heads: Sequence[Head], rows: Sequence[Sequence[Cell]], name: str) -> h
     )
 
 
-def options(labels: Mapping[str, str], given: object) -> list[dict[str, str]]:
-    """Return a dropdown's options, with what an address asks for though there is no such thing.
+def options(labels: Mapping[Any, str], given: object) -> list[dict[str, Any]]:
+    """Return a choice's options, with what an address asks for though there is no such thing.
 
-    A dropdown forgets a value that is none of its options, and then nobody could say what is wrong.
+    A control forgets a value that is none of its options and the address follows it, and then
+    nobody could say what is wrong.
     """
     every = [{"label": label, "value": value} for value, label in labels.items()]
-    if isinstance(given, str) and given not in labels:
+    if isinstance(given, str | int | float) and given not in labels:
         every.append({"label": f"{given} (unknown)", "value": given})
     return every
 

@@ -7,6 +7,7 @@ there. What does not: what a value means; the page refuses what makes no sense a
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Literal
 from urllib.parse import parse_qs, urlencode
 
@@ -100,6 +101,8 @@ def _number(text: str) -> Value:
     try:
         number = float(text)
     except ValueError:
+        return text
+    if not isfinite(number):
         return text
     return int(number) if number.is_integer() else number
 

@@ -16,7 +16,8 @@ window.city311 = {
         if (asked.has(one.name)) {
           value = one.kind === "list"
             ? asked.getAll(one.name).filter((text) => text !== "")
-            : one.kind === "number" && asked.get(one.name) !== "" && !isNaN(asked.get(one.name))
+            : one.kind === "number" && asked.get(one.name) !== ""
+                && Number.isFinite(Number(asked.get(one.name)))
               ? Number(asked.get(one.name))
               : asked.get(one.name);
         }

@@ -16,6 +16,7 @@ from dash import dcc, html
 from dash.development.base_component import Component
 
 from city311_assets.feeds.registry import FEEDS
+from city311_assets.serving.console.tables import options
 from city311_assets.serving.console.url_state import Control, Value
 from city311_assets.serving.snapshots import Snapshot, Snapshots
 
@@ -132,18 +133,21 @@ def month_in(value: Value, months: tuple[date, ...]) -> tuple[date, list[str]]:
 
 def problems_text(problems: tuple[str, ...]) -> str:
     """Return what is wrong with an address as one text; empty where nothing is."""
-    return f"In the address, {' '.join(problems)} The default is shown." if problems else ""
+    if not problems:
+        return ""
+    return f"In the address that was opened: {' '.join(problems)} The default is shown."
 
 
-def choice(name: str, component: str, options: dict[Any, str], value: str | int) -> Component:
-    """Return a choice of one of a few."""
+def choice(name: str, component: str, labels: dict[Any, str], value: Value) -> Component:
+    """Return a choice of one of a few; what an address asks for though it is none of them shows."""
+    given: Any = value
     return html.Div(
         [
             html.Span(name, className="label", id=f"{component}-label"),
             dcc.RadioItems(
                 id=component,
-                options=[{"label": text, "value": one} for one, text in options.items()],
-                value=value,
+                options=options(labels, value),
+                value=given,
                 inline=True,
                 className="options",
             ),

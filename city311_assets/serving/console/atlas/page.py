@@ -59,13 +59,13 @@ def layout(snapshot: Snapshot, search: str) -> Component:
             dcc.Location(id="atlas-url", refresh=False),
             *(
                 dcc.Store(id=f"atlas-{name}", data=values[name])
-                for name in ("feed", "month", "cluster", "record", "points")
+                for name in ("feed", "month", "cluster", "record", "points", "photos")
             ),
             html.H1("Atlas: what cases are about"),
             html.Div(
                 [
                     *feed_and_month(NAME, months_by_feed(snapshot), chosen.feed, chosen.month),
-                    choice("View", "atlas-view", VIEWS, chosen.view),
+                    choice("View", "atlas-view", VIEWS, values["view"]),
                     html.Div(
                         [
                             html.Label("Search", htmlFor="atlas-search"),
@@ -121,7 +121,7 @@ def layout(snapshot: Snapshot, search: str) -> Component:
                                         "Cells",
                                         "atlas-cells",
                                         {9: "350 m (r9)", 10: "130 m (r10)"},
-                                        chosen.resolution,
+                                        values["cells"],
                                     ),
                                     html.P(id="atlas-where", className="quiet", role="status"),
                                     _drawing(
@@ -156,9 +156,11 @@ def layout(snapshot: Snapshot, search: str) -> Component:
 def register(app: dash.Dash, snapshots: Snapshots) -> None:
     """Add the page's callbacks."""
     keep_in_address(app, NAME, PATH, CONTROLS)
-    keep_in_step(app, NAME, snapshots, months_by_feed, "cluster", "record")
+    keep_in_step(app, NAME, snapshots, months_by_feed, "cluster", "record", "photos")
 
-    @app.callback(dash.Output("atlas-plot", "figure"), inputs=inputs_of(CONTROLS, "cells"))
+    @app.callback(
+        dash.Output("atlas-plot", "figure"), inputs=inputs_of(CONTROLS, "cells", "photos")
+    )
     async def drawn(values: dict[str, Value]) -> dict[str, Any]:
         return await _shown(snapshots, values, lambda atlas, chosen, _: projection(atlas, chosen))
 
@@ -166,7 +168,7 @@ def register(app: dash.Dash, snapshots: Snapshots) -> None:
         dash.Output("atlas-map", "figure"),
         dash.Output("atlas-map", "style"),
         dash.Output("atlas-where", "children"),
-        inputs=inputs_of(CONTROLS, "view", "points"),
+        inputs=inputs_of(CONTROLS, "view", "points", "photos"),
     )
     async def located(values: dict[str, Value]) -> tuple[Any, Any, str]:
         figure, said = await _shown(snapshots, values, place_map)

@@ -26,6 +26,7 @@ from city311_assets.serving.console.atlas.words import (
 )
 
 LISTED = 40
+PHOTOS_A_PAGE = 24
 LISTED_LETTERS = 110
 COLUMNS = (
     ("Cluster", ""),
@@ -184,9 +185,46 @@ def cluster_card(atlas: Atlas, chosen: Selection) -> list[Component]:
         )
         if exemplars.height
         else html.P("They are no longer among the city's.", className="quiet"),
+        *_photos_of(atlas, chosen),
         _newest_of(atlas, chosen),
         dcc.Link("Show all clusters", href=chosen.link(cluster=None)),
     ]
+
+
+def _photos_of(atlas: Atlas, chosen: Selection) -> list[Component]:
+    """Return all photos of the chosen cluster, the newest first, a page at a time."""
+    own = atlas.cases.filter(
+        pl.col("cluster_id") == chosen.cluster, pl.col("thumbnail").is_not_null()
+    ).sort(["day", "record_id"], descending=True)
+    if own.is_empty():
+        return []
+    pages = -(-own.height // PHOTOS_A_PAGE)
+    page = min(chosen.photos, pages)
+    first = (page - 1) * PHOTOS_A_PAGE
+    shown = own.slice(first, PHOTOS_A_PAGE)
+    ways = [("Newer", page - 1), ("Older", page + 1)]
+    links = [
+        dcc.Link(words, href=chosen.link(photos=other))
+        for words, other in ways
+        if 1 <= other <= pages
+    ]
+    return [
+        html.H3(
+            f"All its photos, newest first: {first + 1:,} to {first + shown.height:,} of "
+            f"{own.height:,}"
+        ),
+        html.Div(
+            [_small(chosen, case) for case in shown.iter_rows(named=True)], className="atlas-small"
+        ),
+        html.P([part for link in links for part in (" · ", link)][1:]),
+    ]
+
+
+def _small(chosen: Selection, case: dict[str, Any]) -> Component:
+    text = f"{case['record_id']}, {case['day']}: {case['caption'] or case['kind'] or UNKNOWN}"
+    return dcc.Link(
+        photo(chosen.feed, case), href=chosen.link(record=case["record_id"]), title=short(text, 200)
+    )
 
 
 def _newest_of(atlas: Atlas, chosen: Selection) -> Component:
@@ -196,10 +234,7 @@ def _newest_of(atlas: Atlas, chosen: Selection) -> Component:
     said = f"and {more:,} more, older ones, marked on the map" if more else ""
     return html.Details(
         [
-            html.Summary(
-                f"Its newest cases, {newest.height} of {own.height:,} "
-                f"({own['thumbnail'].count():,} with a photo)"
-            ),
+            html.Summary(f"Its newest cases, {newest.height} of {own.height:,}"),
             case_list(atlas, chosen, newest),
             html.P(said, className="quiet"),
         ]
@@ -341,7 +376,7 @@ def _facts_of(atlas: Atlas, chosen: Selection, case: dict[str, Any]) -> Componen
         ("Cluster", [_mark(_colour(atlas, case["cluster_id"])), " ", cluster]),
         ("Kind", case["kind"] or UNKNOWN),
         ("Category", case["category"] or UNKNOWN),
-        ("Neighborhood", case["neighborhood"] or UNKNOWN),
+        ("Neighbourhood", case["neighborhood"] or UNKNOWN),
         ("Opened", str(case["day"])),
         ("Closed after", "open, or not known" if took is None else hours(took)),
         ("Severity", severity),

@@ -15,6 +15,7 @@ from city311_assets.serving.snapshots import Snapshot
 PATH = "/atlas"
 VIEWS = {"2d": "2-D", "3d": "3-D"}
 FLAT, FINE = "2d", RESOLUTIONS[0]
+FIRST_PAGE = 1
 CONTROLS = (
     Control("atlas-feed", "feed", prop="data"),
     Control("atlas-month", "month", prop="data"),
@@ -23,6 +24,7 @@ CONTROLS = (
     Control("atlas-record", "record", prop="data"),
     Control("atlas-search", "search", default=""),
     Control("atlas-points", "points", prop="data"),
+    Control("atlas-photos", "photos", "number", FIRST_PAGE, prop="data"),
     Control("atlas-cells", "cells", "number", default=FINE),
 )
 NAMES = tuple(control.name for control in CONTROLS)
@@ -46,6 +48,8 @@ class Selection:
         Words that are looked for.
     is_all
         Whether all points are drawn, not a sample.
+    photos
+        The page of the chosen cluster's photos, from 1.
     resolution
         That of the cells on the map of the city.
     """
@@ -58,10 +62,15 @@ class Selection:
     record: str | None = None
     search: str = ""
     is_all: bool = False
+    photos: int = FIRST_PAGE
     resolution: int = FINE
 
     def link(self, **changed: Value) -> str:
-        """Return the address of this view with some values changed; None leaves one out."""
+        """Return the address of this view with some values changed; None leaves one out.
+
+        Another cluster has other photos: their page begins anew, unless it is given.
+        """
+        page = self.photos if changed.get("cluster", self.cluster) == self.cluster else None
         values: dict[str, Value] = {
             "feed": self.feed,
             "month": f"{self.month:%Y-%m}" if self.month != self.months[-1] else None,
@@ -70,6 +79,7 @@ class Selection:
             "record": self.record,
             "search": self.search,
             "points": "all" if self.is_all else None,
+            "photos": page,
             "cells": self.resolution,
         }
         return PATH + search_of(values | changed, CONTROLS)
@@ -107,6 +117,10 @@ def selection_of(
     points = values.get("points")
     if points not in {None, "all"}:
         problems.append(f"points {points}: it can only be all.")
+    photos = FIRST_PAGE if values.get("photos") is None else values["photos"]
+    if not isinstance(photos, int) or photos < FIRST_PAGE:
+        problems.append(f"photos {photos}: a page is a whole number from {FIRST_PAGE}.")
+        photos = FIRST_PAGE
     record = values.get("record")
     selection = Selection(
         feed=feed,
@@ -117,6 +131,7 @@ def selection_of(
         record=None if record is None else str(record),
         search=str(values.get("search") or "").strip(),
         is_all=points == "all",
+        photos=photos,
         resolution=int(str(resolution)),
     )
     return selection, tuple(problems)

@@ -9,6 +9,7 @@ import polars as pl
 
 from city311_assets.serving.console.atlas.words import counted, plain, signed
 from city311_assets.serving.console.delays.effects import Effects, has_interval, is_sure
+from city311_assets.serving.console.delays.names import covariate_name, estimator_name
 from city311_assets.serving.effects_page import IMBALANCED_FROM, SIGNIFICANT_BELOW
 
 # Below so many matched cases intervals are somewhat too short (docs/causal.md).
@@ -46,7 +47,7 @@ def verdict(effects: Effects, neighborhood: str) -> str:
         why = "The interval holds zero: it could be slower, faster, or neither."
     else:
         why = (
-            f"The interval leaves zero out, but {tested(effects)} neighborhoods were tested, and "
+            f"The interval leaves zero out, but {tested(effects)} neighbourhoods were tested, and "
             f"among so many that can be chance: q is not below {SIGNIFICANT_BELOW:g}."
         )
     return f"Not shown: {numbers} {why}"
@@ -62,15 +63,16 @@ def reservations(effects: Effects, neighborhood: str) -> list[str]:
         )
     if row and row["is_contradicted"] is not None:
         said.append(
-            "The cross-check aipw is further away than their joint error: do not quote one alone."
+            "The doubly robust cross-check (AIPW) is further away than their joint error: do not "
+            "quote one alone."
             if row["is_contradicted"]
-            else "The doubly robust cross-check aipw agrees within their joint error."
+            else "The doubly robust cross-check (AIPW) agrees within their joint error."
         )
     if trust:
         # What would be said of an estimate reads as support for one that there is not.
         said += _choices(trust) + (_hidden_cause(trust) if row and has_interval(row) else [])
     if off := imbalanced(effects, neighborhood):
-        listed = ", ".join(f"{name} ({plain(abs(smd), 2)})" for name, smd in off)
+        listed = ", ".join(f"{covariate_name(name)} ({plain(abs(smd), 2)})" for name, smd in off)
         said.append(
             f"Still out of balance after matching, |SMD| above {IMBALANCED_FROM:g}: {listed}. What "
             "is left of these differences may be in the estimate."
@@ -100,13 +102,17 @@ def summary(effects: Effects) -> str:
         pl.all_horizontal(pl.col("att_hours", "low", "high").is_not_null())
     )
     sure = [row for row in rows.sort("att_hours", descending=True).to_dicts() if is_sure(row)]
-    how = f"the headline, {effects.headline_estimator} with {effects.headline_k} controls each"
-    limit = f"Hours are min(T, {effects.design['limit_hours']:g} h)."
+    how = (
+        f"the headline, {estimator_name(effects.headline_estimator)} with "
+        f"{effects.headline_k} controls each"
+    )
+    hours = f"{effects.design['limit_hours']:g} h"
+    limit = f"A case counts with its hours to close, at most {hours}."
     if rows.is_empty():
-        return f"By {how}, no neighborhood has an interval this month. {limit}"
+        return f"By {how}, no neighbourhood has an interval this month. {limit}"
     listed = ", ".join(f"{row['neighborhood']} {signed(row['att_hours'])} h" for row in sure)
     return (
-        f"By {how}, {len(sure)} of {counted(rows.height, 'neighborhood')} with an interval "
+        f"By {how}, {len(sure)} of {counted(rows.height, 'neighbourhood')} with an interval "
         f"{'differs' if len(sure) == 1 else 'differ'} from like cases elsewhere at q < "
         f"{SIGNIFICANT_BELOW:g}{': ' if listed else ''}{listed}. {limit}"
     )
@@ -170,7 +176,7 @@ def _hidden_cause(trust: dict[str, Any]) -> list[str]:
         )
     if trust["e_value"] is not None:
         said.append(
-            "Or one that goes with both the neighborhood and the wait by a risk ratio of "
+            "Or one that goes with both the neighbourhood and the wait by a risk ratio of "
             f"{plain(trust['e_value'], 2)} (E-value; "
             f"{plain(trust['e_value_of_interval'], 2)} for the interval's nearer end)."
         )

@@ -20,6 +20,7 @@ from city311_assets.serving.effects_pages import NEEDED
 from city311_assets.serving.effects_pages import effects_of as read_effects
 from city311_assets.serving.snapshots import Snapshot
 from city311_assets.warehouse.tables.causal import ATT, DESIGN, MATCHED_PAIRS
+from city311_assets.warehouse.tables.silver import REQUESTS
 
 IN_MONTH = "where feed = $feed and month = $month"
 MONTHS = f"""
@@ -32,6 +33,7 @@ CASES = f"""
     from {MATCHED_PAIRS} {IN_MONTH} group by record_id, neighborhood
     order by md5(record_id), record_id
 """
+FIRST_DAY = f"select min(day) as day from {REQUESTS} where feed = $feed and day >= $first"
 PAIRS = f"""
     select record_id, control_id, neighborhood, control_neighborhood, match_rank, similarity,
         is_within_caliper, weight, stratum, restricted_hours, control_restricted_hours
@@ -55,12 +57,15 @@ class Effects:
         `neighborhood`, `is_used`.
     cases_held
         How many the month has.
+    first_day
+        The first day of the window of which cases are held.
     """
 
     month: EffectsMonth
     atlas: Atlas | None
     cases: pl.DataFrame
     cases_held: int
+    first_day: date
     neighborhoods: tuple[str, ...]
     estimators: tuple[str, ...]
     headline_estimator: str
@@ -145,17 +150,23 @@ def _read(snapshot: Snapshot, feed: str, month: date, atlas: Atlas | None) -> Ef
     cases = snapshot.frame(CASES, {"feed": feed, "month": month})
     known = atlas.cases["record_id"] if atlas else pl.Series([], dtype=pl.String)
     quoted = read.headline if read.headline.height else read.att
+    design = read.design.row(0, named=True)
+    first = design["window_first_day"]
+    if snapshot.has(REQUESTS):
+        held = snapshot.frame(FIRST_DAY, {"feed": feed, "first": first})["day"][0]
+        first = held or first
     names = pl.concat([read.att["neighborhood"], read.balance["neighborhood"]])
     return Effects(
         month=read,
         atlas=atlas,
         cases=cases.filter(pl.col("record_id").is_in(known.implode())),
         cases_held=cases.height,
+        first_day=first,
         neighborhoods=tuple(names.unique().sort()),
         estimators=tuple(estimators_in(read.att)),
         headline_estimator=quoted["estimator"][0],
         headline_k=quoted["k"][0],
-        design=read.design.row(0, named=True),
+        design=design,
     )
 
 

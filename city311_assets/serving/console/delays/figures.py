@@ -8,6 +8,7 @@ from city311_assets.serving.console import maps
 from city311_assets.serving.console.atlas.words import short, signed
 from city311_assets.serving.console.delays.answers import chance, interval
 from city311_assets.serving.console.delays.effects import Effects, has_interval, is_sure
+from city311_assets.serving.console.delays.names import covariate_name, estimator_name
 from city311_assets.serving.console.delays.selection import Selection
 from city311_assets.serving.effects_page import IMBALANCED_FROM
 
@@ -107,14 +108,17 @@ def love(effects: Effects, neighborhood: str) -> dict[str, Any] | None:
             "marker": mark,
             "hoverinfo": "text",
             "hovertext": [
-                maps.hover(f"{row['covariate']}: {signed(row[f'smd_{when}'], 2)} {when} matching")
+                maps.hover(
+                    f"{covariate_name(row['covariate'])}: {signed(row[f'smd_{when}'], 2)} {when} "
+                    "matching"
+                )
                 for row in rows
             ],
         }
         for when, mark in marks.items()
     ]
     layout = _layout(
-        [row["covariate"] for row in rows],
+        [covariate_name(row["covariate"]) for row in rows],
         COVARIATE_LETTERS,
         "difference in standard deviations",
     )
@@ -167,8 +171,8 @@ def estimates(effects: Effects, neighborhood: str) -> list[Row]:
 
 
 def estimator_words(row: Row) -> str:
-    """Return what an estimate is called: `matched, k = 3`."""
-    return row["estimator"] + (f", k = {row['k']}" if row["k"] else "")
+    """Return what an estimate is called: `plain matching, k = 3`."""
+    return estimator_name(row["estimator"]) + (f", k = {row['k']}" if row["k"] else "")
 
 
 def _drawable(rows: pl.DataFrame) -> dict[str, Row]:

@@ -4,6 +4,7 @@ What belongs here: the layout and the callbacks. What does not: reading (`effect
 (`selection`), sentences (`answers`), figures, tables, pairs and ratings.
 """
 
+from functools import partial
 from typing import Any
 
 import dash
@@ -20,6 +21,7 @@ from city311_assets.serving.console.delays import parts
 from city311_assets.serving.console.delays.answers import DISPARITY, summary
 from city311_assets.serving.console.delays.effects import Effects, months_by_feed
 from city311_assets.serving.console.delays.figures import forest, love, side_by_side
+from city311_assets.serving.console.delays.names import estimator_name
 from city311_assets.serving.console.delays.pair_panel import panel, register_pairs
 from city311_assets.serving.console.delays.selection import (
     BLIND,
@@ -30,18 +32,18 @@ from city311_assets.serving.console.delays.selection import (
     shown_of,
 )
 from city311_assets.serving.console.page import Page
+from city311_assets.serving.console.tables import options
 from city311_assets.serving.console.url_state import Value, keep_in_address, values_of
-from city311_assets.serving.effects_page import ESTIMATORS
 from city311_assets.serving.snapshots import Snapshot, Snapshots
 
 NAME = "delays"
 NO_EFFECTS = (
-    "There are no effects of neighborhoods yet: this file holds none. `make demo` makes them, and "
+    "There are no effects of neighbourhoods yet: this file holds none. `make demo` makes them, and "
     "so do the assets of the group causal in Dagster."
 )
 CLAIM = f"{DISPARITY[:1].upper()}{DISPARITY[1:]}"
 MEANING = (
-    ": hours that a neighborhood's cases took more than like cases elsewhere, whatever the reason."
+    ": hours that a neighbourhood's cases took more than like cases elsewhere, whatever the reason."
 )
 CONFIG: Any = {"displaylogo": False, "displayModeBar": False, "responsive": True}
 ABSENT = {"display": "none"}
@@ -64,7 +66,7 @@ def layout(snapshot: Snapshot, search: str) -> Component:
             dcc.Store(id="delays-shown"),
             dcc.Store(id="delays-ratings", storage_type="local"),
             dcc.Download(id="delays-saved"),
-            html.H1("Delays: the same complaint, another neighborhood"),
+            html.H1("Delays: the same complaint, another neighbourhood"),
             html.P(
                 [html.Strong(CLAIM), MEANING],
                 className="delays-claim",
@@ -73,10 +75,14 @@ def layout(snapshot: Snapshot, search: str) -> Component:
                 [
                     *feed_and_month(NAME, months_by_feed(snapshot), chosen.feed, chosen.month),
                     _dropdown(
-                        "Neighborhood", "delays-neighborhood", *_neighborhoods(effects, chosen)
+                        "Neighbourhood",
+                        "delays-neighborhood",
+                        *_neighborhoods(effects, chosen, values),
                     ),
                     _dropdown(
-                        "Estimator of the plot", "delays-estimator", *_estimators(effects, chosen)
+                        "Estimator of the plot",
+                        "delays-estimator",
+                        *_estimators(effects, chosen, values),
                     ),
                 ],
                 className="bar",
@@ -88,7 +94,7 @@ def layout(snapshot: Snapshot, search: str) -> Component:
                 [
                     html.Section(
                         [
-                            html.H2("All neighborhoods"),
+                            html.H2("All neighbourhoods"),
                             html.P(id="delays-summary"),
                             _drawing("delays-forest"),
                             html.P(id="delays-legend", className="quiet"),
@@ -170,7 +176,7 @@ def register(app: dash.Dash, snapshots: Snapshots) -> None:
         prevent_initial_call=True,
     )
     async def offered(values: dict[str, Value]) -> tuple[Any, ...]:
-        return await shown_of(snapshots, values, _offered)
+        return await shown_of(snapshots, values, partial(_offered, values))
 
     @app.callback(
         *(
@@ -214,11 +220,15 @@ def register(app: dash.Dash, snapshots: Snapshots) -> None:
 
 
 def _offered(
-    _: Snapshot, effects: Effects, chosen: Selection, problems: tuple[str, ...]
+    values: dict[str, Value],
+    _: Snapshot,
+    effects: Effects,
+    chosen: Selection,
+    problems: tuple[str, ...],
 ) -> tuple[Any, ...]:
     return (
-        *_neighborhoods(effects, chosen),
-        *_estimators(effects, chosen),
+        *_neighborhoods(effects, chosen, values),
+        *_estimators(effects, chosen, values),
         problems_text(problems),
     )
 
@@ -243,26 +253,26 @@ def _told(_: Snapshot, effects: Effects, chosen: Selection, __: object) -> tuple
     )
 
 
-def _neighborhoods(effects: Effects, chosen: Selection) -> tuple[list[Any], str]:
-    return [{"label": one, "value": one} for one in effects.neighborhoods], chosen.neighborhood
+def _neighborhoods(
+    effects: Effects, chosen: Selection, values: dict[str, Value]
+) -> tuple[list[Any], Value]:
+    asked = values["neighborhood"] or chosen.neighborhood
+    return options({one: one for one in effects.neighborhoods}, asked), asked
 
 
-def _estimators(effects: Effects, chosen: Selection) -> tuple[list[Any], str]:
-    options = [
-        {
-            "label": f"{one}: {ESTIMATORS[one]}" if one in ESTIMATORS else one,
-            "value": one,
-        }
-        for one in effects.estimators
-    ]
-    return options, chosen.estimator
+def _estimators(
+    effects: Effects, chosen: Selection, values: dict[str, Value]
+) -> tuple[list[Any], Value]:
+    asked = values["estimator"] or chosen.estimator
+    return options({one: estimator_name(one) for one in effects.estimators}, asked), asked
 
 
-def _dropdown(name: str, component: str, options: list[Any], value: str) -> Component:
+def _dropdown(name: str, component: str, offered: list[Any], value: Value) -> Component:
+    chosen: Any = value
     return html.Div(
         [
             html.Label(name, htmlFor=component),
-            dcc.Dropdown(id=component, options=options, value=value, clearable=False),
+            dcc.Dropdown(id=component, options=offered, value=chosen, clearable=False),
         ],
         className="field wide",
     )

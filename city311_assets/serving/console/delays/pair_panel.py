@@ -27,7 +27,7 @@ from city311_assets.serving.console.delays.selection import BLIND, CONTROLS, Sel
 from city311_assets.serving.console.url_state import Value
 from city311_assets.serving.snapshots import Snapshot, Snapshots
 
-BLINDLY = "Blind: hide neighborhoods, hours and similarity; cases of all neighborhoods"
+BLINDLY = "Blind: hide neighbourhoods, hours and similarity; cases of all neighbourhoods"
 RATING = {"type": "delays-rating", "control": dash.ALL}
 
 

@@ -148,7 +148,7 @@ def _card(
         ("Kind", masked(case["kind"])),
         ("Opened", str(case["day"])),
         ("Hours", HIDDEN if is_blind else _took(case["hours_to_close"], restricted)),
-        ("Neighborhood", HIDDEN if is_blind else case["neighborhood"] or UNKNOWN),
+        ("Neighbourhood", HIDDEN if is_blind else case["neighborhood"] or UNKNOWN),
         *more,
     ]
     shown: list[Component] = [

@@ -21,6 +21,7 @@ from city311_assets.serving.console.delays.answers import (
 )
 from city311_assets.serving.console.delays.effects import Effects, has_interval
 from city311_assets.serving.console.delays.figures import estimates
+from city311_assets.serving.console.delays.names import covariate_name, estimator_name
 from city311_assets.serving.console.delays.selection import Selection
 from city311_assets.serving.effects_page import ESTIMATORS, LEFT_OUT, PLACEBOS
 from city311_assets.serving.effects_page import caveats as caveats_of
@@ -33,9 +34,9 @@ Row = dict[str, Any]
 def facts(effects: Effects) -> list[Component | str]:
     """Return who is compared, and whether it may change."""
     record, month = effects.design, effects.month
-    where = counted(record["neighborhoods"], "neighborhood")
+    where = counted(record["neighborhoods"], "neighbourhood")
     said = [
-        f"Cases opened {record['window_first_day']} to {record['window_last_day']}",
+        f"Cases opened {effects.first_day} to {record['window_last_day']}",
         f"{record['compared']:,} of {record['cases']:,} compared in {where}",
     ]
     if month.told_until:
@@ -81,14 +82,14 @@ def caveats(effects: Effects) -> Component:
 def legend(effects: Effects, chosen: Selection, drawn: int) -> str:
     """Return how the forest plot is read, or why there is none."""
     if not drawn:
-        return f"No neighborhood has an interval by {chosen.estimator} this month."
+        return f"No neighbourhood has an interval by {estimator_name(chosen.estimator)} this month."
     said = (
-        f"By {chosen.estimator}. Filled: q < 0.05, orange takes longer, blue less long; open: not "
-        "shown to differ. n: matched cases. Click a row to choose it."
+        f"By {estimator_name(chosen.estimator)}. Filled: q < 0.05, orange takes longer, blue less "
+        "long; open: not shown to differ. n: matched cases. Click a row to choose it."
     )
     if chosen.estimator == effects.headline_estimator:
         return said
-    return f"{said} Grey squares above: the headline, {effects.headline_estimator}."
+    return f"{said} Grey squares above: the headline, {estimator_name(effects.headline_estimator)}."
 
 
 def undrawn(effects: Effects, chosen: Selection) -> list[Component]:
@@ -116,7 +117,7 @@ def undrawn(effects: Effects, chosen: Selection) -> list[Component]:
         for name, row in without
     ]
     title = f"{len(without):,} without an interval, which is not a difference of zero: {listed}"
-    heads = ["Neighborhood", "Reason", "Hours, no evidence", "Matched"]
+    heads = ["Neighbourhood", "Reason", "Hours, no evidence", "Matched"]
     return [
         html.Details(
             [
@@ -133,7 +134,9 @@ def estimators(effects: Effects, chosen: Selection) -> Component:
     body = [
         [
             [
-                html.Strong(row["estimator"]) if row["is_headline"] else row["estimator"],
+                html.Strong(estimator_name(row["estimator"]))
+                if row["is_headline"]
+                else estimator_name(row["estimator"]),
                 " (headline)" if row["is_headline"] else "",
                 html.Div(ESTIMATORS.get(row["estimator"], ""), className="quiet"),
             ],
@@ -160,7 +163,8 @@ def balance_words(effects: Effects, chosen: Selection) -> str:
         f"Differences between the cases of {chosen.neighborhood} and those they are compared with, "
         "before and after matching. Between the dashed lines (0.1) they are small."
     )
-    return f"{said} Not defined after matching: {', '.join(unknown)}." if unknown else said
+    listed = ", ".join(map(covariate_name, unknown))
+    return f"{said} Not defined after matching: {listed}." if unknown else said
 
 
 def sensitivity(effects: Effects, chosen: Selection) -> Component:
@@ -177,7 +181,7 @@ def sensitivity(effects: Effects, chosen: Selection) -> Component:
         ]
         for row in rows
     ]
-    heads = ["Neighborhood", "Γ", "E-value", "of interval", "Least to most hours", "One sign"]
+    heads = ["Neighbourhood", "Γ", "E-value", "of interval", "Least to most hours", "One sign"]
     marked = [row["neighborhood"] == chosen.neighborhood for row in rows]
     return table(heads, body, 1, marked)
 
@@ -244,7 +248,7 @@ def _card(effects: Effects, row: Row) -> Component:
     tiles = [
         ("Estimate", estimate, "longer than like cases elsewhere"),
         ("95 % interval", ends, row["reason"] or "of the estimate"),
-        ("q", chance(row["q"]), "by chance, with all neighborhoods allowed for"),
+        ("q", chance(row["q"]), "by chance, with all neighbourhoods allowed for"),
         ("n", f"{row['n_matched']:,}", f"{support} with {row['n_controls_used']:,} controls"),
         ("Its cases took", f"{plain(took)} h", f"on average, at most {limit:g} h each"),
     ]

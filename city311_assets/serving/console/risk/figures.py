@@ -24,6 +24,8 @@ FONT = {"family": "system-ui, sans-serif", "size": 12}
 # The trace of the cell that is chosen; the callback that follows a click patches it.
 CHOSEN_TRACE = 2
 MOST_WORDS = 46
+# The share of cells that is within the map's scale.
+TOP_OF_SCALE = 0.995
 # Rare calls have chances below a percent: no digit that is needed is rounded away.
 SHARES = ".2~%"
 TIMES = "odds \N{MULTIPLICATION SIGN}"
@@ -130,15 +132,19 @@ def _labels() -> pl.Expr:
 
 def _scale(layer: str, scored: pl.DataFrame, thresholds: Mapping[str, float]) -> maps.Scale:
     values = scored[_measure(layer)].drop_nulls()
-    top = float(values.quantile(0.995) or 0.0) if len(values) else 0.0
-    if layer == "cost":
-        return maps.Scale(
-            "expected cost of 7 days, US dollars", 0.0, top or 1.0, tick_format="$,.3~f"
-        )
-    top = top or 0.01
+    # A few extreme cells would leave one colour to all others: they have the end's, and it says so.
+    most = float(str(values.max())) if len(values) else 0.0
+    top = float(values.quantile(TOP_OF_SCALE) or 0.0) if len(values) else 0.0
+    words = _dollars if layer == "cost" else _percent
+    top = top or (1.0 if layer == "cost" else 0.01)
     step = _step(top)
-    ticks = {step * n: _percent(step * n) for n in range(6) if step * n <= top}
-    ticks |= {at: f"{name} from {_percent(at)}" for name, at in thresholds.items() if at <= top}
+    ticks = {step * n: words(step * n) for n in range(6) if step * n <= top}
+    if most > top:
+        ticks = {at: text for at, text in ticks.items() if top - at > step / 2}
+        ticks[top] = f"{words(top)} to {words(most)}"
+    if layer == "cost":
+        return maps.Scale("expected cost of 7 days, US dollars", 0.0, top, ticks=ticks)
+    ticks |= {at: f"{name} from {words(at)}" for name, at in thresholds.items() if at <= top}
     return maps.Scale("chance of a call in 7 days", 0.0, top, ticks=dict(sorted(ticks.items())))
 
 
@@ -147,6 +153,10 @@ def _step(top: float) -> float:
     rough = top / 4
     power = 10.0 ** math.floor(math.log10(rough))
     return next(power * n for n in (1, 2, 5, 10) if power * n >= rough)
+
+
+def _dollars(amount: float) -> str:
+    return f"${amount:,.0f}" if amount >= 10 else f"${amount:.2g}"
 
 
 def _percent(share: float) -> str:

@@ -31,6 +31,8 @@ from city311_assets.settings import settings
 
 NAME = "risk"
 MAP = "risk-map"
+# Whether the map shows cells, so that one can be outlined.
+DRAWN = "risk-drawn"
 CAVEAT = (
     "A call is not a leak: neighbourhoods differ up to threefold in how soon they report one, and "
     "so does everything here."
@@ -54,11 +56,15 @@ def layout(snapshot: Snapshot, search: str) -> Component:
     wanted = chosen(values, snapshot)
     days = queries.days_scored(snapshot, wanted.target.name)
     usual = settings().risk_crew_hours
+    # As the address has them, sense or not, so that it stays as it was sent.
+    layer: Any = values["layer"]
+    cell: Any = values["cell"]
     return html.Div(
         [
             dcc.Location(id="risk-url", refresh=False),
             dcc.Download(id="risk-csv-file"),
             dcc.Store(id=HOURS, data=values["hours"]),
+            dcc.Store(id=DRAWN, data=False),
             html.H1("Risk"),
             html.P(CAVEAT, className="caveat"),
             html.Div(
@@ -69,10 +75,8 @@ def layout(snapshot: Snapshot, search: str) -> Component:
                         "map",
                         dcc.RadioItems(
                             id=LAYER,
-                            options=[
-                                {"label": text, "value": name} for name, text in LAYERS.items()
-                            ],
-                            value=wanted.layer,
+                            options=options(LAYERS, layer),
+                            value=layer,
                             className="options",
                             inline=True,
                         ),
@@ -80,7 +84,7 @@ def layout(snapshot: Snapshot, search: str) -> Component:
                     ),
                     _field(
                         "cell (click the map, or type one)",
-                        dcc.Input(id=CELL, value=wanted.cell, debounce=True, placeholder="H3, hex"),
+                        dcc.Input(id=CELL, value=cell, debounce=True, placeholder="H3, hex"),
                         CELL,
                     ),
                 ],
@@ -202,6 +206,7 @@ def register(app: dash.Dash, snapshots: Snapshots) -> None:
 
     @app.callback(
         dash.Output(MAP, "figure"),
+        dash.Output(DRAWN, "data"),
         dash.Output("risk-map-said", "children"),
         dash.Output("risk-warn", "children"),
         dash.Output("risk-highest", "children"),
@@ -214,8 +219,9 @@ def register(app: dash.Dash, snapshots: Snapshots) -> None:
         given = answers.given(target, day, layer, cell, hours)
         is_only_hours = dash.ctx.triggered_id == HOURS
         if is_only_hours and layer != "recommendations":
-            return (dash.no_update,) * 4
-        return await to_thread(answers.drawn, snapshots, given)
+            return (dash.no_update,) * 5
+        figure, *said = await to_thread(answers.drawn, snapshots, given)
+        return figure, figure is not answers.NOTHING, *said
 
     @app.callback(
         dash.Output(CELL, "value", allow_duplicate=True),
@@ -241,12 +247,13 @@ def register(app: dash.Dash, snapshots: Snapshots) -> None:
         dash.Output(MAP, "figure", allow_duplicate=True),
         *day_inputs,
         dash.Input(CELL, "value"),
+        dash.State(DRAWN, "data"),
         prevent_initial_call="initial_duplicate",
     )
-    async def of_cell(target: Value, day: Value, cell: Value) -> object:
+    async def of_cell(target: Value, day: Value, cell: Value, is_drawn: bool) -> object:
         said = await to_thread(answers.of_cell, snapshots, answers.given(target, day, cell=cell))
         patch = dash.no_update
-        if dash.ctx.triggered_id == CELL:
+        if dash.ctx.triggered_id == CELL and is_drawn:
             outline = figures.chosen_cell(str(cell or "").strip().lower())
             patch = dash.Patch()
             for name in ("lat", "lon"):

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from city311_assets.serving.atlas_page import COLOURS
@@ -81,7 +82,7 @@ def test_without_an_address_the_newest_month_is_shown_flat(snapshot: Snapshot):
 
 
 def test_what_makes_no_sense_in_an_address_is_named_and_the_default_taken(snapshot: Snapshot):
-    wrong = "?feed=atlantis&month=2031-01&view=4d&cluster=x&cells=3&points=some"
+    wrong = "?feed=atlantis&month=2031-01&view=4d&cluster=x&cells=3&points=some&photos=0"
     _, chosen, problems = looked(snapshot, wrong)
     assert (chosen.feed, chosen.month, chosen.view) == (FEED, MONTH, "2d")
     assert (chosen.cluster, chosen.resolution, chosen.is_all) == (None, 9, False)
@@ -92,6 +93,7 @@ def test_what_makes_no_sense_in_an_address_is_named_and_the_default_taken(snapsh
         "cluster x",
         "cells 3",
         "points some",
+        "photos 0",
     ]
     _, chosen, problems = looked(snapshot, "?month=May")
     assert (chosen.month, problems) == (MONTH, ("month May: a month is written like 2026-03.",))
@@ -99,7 +101,7 @@ def test_what_makes_no_sense_in_an_address_is_named_and_the_default_taken(snapsh
 
 def test_a_link_leads_back_to_the_view_it_was_made_of(snapshot: Snapshot):
     search = f"?feed={FEED}&month=2026-02&view=3d&cluster={FIRST_CLUSTER}&record=c0004&search=a+b"
-    search += "&points=all&cells=10"
+    search += "&points=all&photos=3&cells=10"
     _, chosen, _ = looked(snapshot, search)
     assert chosen.link() == f"/atlas{search}"
     _, other, _ = looked(snapshot, chosen.link(record=None, cluster=None).partition("?")[2])
@@ -302,13 +304,36 @@ def test_a_case_or_cluster_that_the_month_does_not_have_is_said_to_be_absent(sna
     assert len(drawn_records(projection(atlas, chosen))) == CASES
 
 
-def test_the_biggest_cluster_shows_its_photos(snapshot: Snapshot):
+def test_the_biggest_cluster_shows_all_its_photos_a_page_at_a_time(
+    snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(parts, "PHOTOS_A_PAGE", 2)
     atlas, chosen, _ = looked(snapshot)
     first = next(found_in(parts.cluster_table(atlas, chosen), "Link"))
     _, chosen, _ = looked(snapshot, first.href.partition("?")[2])
+    own = atlas.cases.filter(
+        pl.col("cluster_id") == chosen.cluster, pl.col("thumbnail").is_not_null()
+    ).sort(["day", "record_id"], descending=True)
     card = parts.cluster_card(atlas, chosen)
-    assert [one.src for one in found_in(card, "Img")] == [f"/api/thumbnails/{FEED}/c0000.jpg"]
+    assert next(found_in(card, "Img")).src == f"/api/thumbnails/{FEED}/c0000.jpg"
     assert "number 1 of 4 by size" in said(card)
+    assert own.height > 4
+    seen: list[str] = []
+    while True:
+        card = parts.cluster_card(atlas, chosen)
+        (grid,) = (one for one in found_in(card, "Div") if one.className == "atlas-small")
+        seen += [one.src for one in found_in(grid, "Img")]
+        assert f"to {len(seen)} of {own.height}" in said(card)
+        # A photo leads to its case and leaves the page of photos as it is.
+        record = looked(snapshot, next(found_in(grid, "Link")).href.partition("?")[2])[1]
+        assert (record.photos, record.record) == (chosen.photos, own["record_id"][2 * (chosen.photos - 1)])
+        older = [one for one in found_in(card, "Link") if one.children == "Older"]
+        if not older or len(seen) > own.height:
+            break
+        _, chosen, _ = looked(snapshot, older[0].href.partition("?")[2])
+    assert seen == [f"/api/thumbnails/{FEED}/{one}.jpg" for one in own["record_id"]]
+    # Another cluster begins with its newest.
+    assert "photos" not in chosen.link(cluster=HOSTILE_CLUSTER)
 
 
 def test_hostile_text_reaches_plotly_undone_and_everything_else_as_text(snapshot: Snapshot):

@@ -166,3 +166,9 @@ def test_a_view_sent_to_somebody_opens_as_it_was_and_hostile_text_is_text(
     page.wait_for_function("() => document.querySelector('#atlas-map .js-plotly-plot canvas')")
     assert page.locator("img[src=x]").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    # What was asked for stays in the address and in what is said, until something else is chosen.
+    expect(page.locator("#atlas-problems")).to_contain_text("view 4d")
+    expect(page).to_have_url(re.compile("view=4d"))
+    page.locator("#atlas-view").get_by_text("3-D").click()
+    expect(page).to_have_url(re.compile("view=3d"))
+    expect(page.locator("#atlas-problems")).to_be_empty()

@@ -159,9 +159,21 @@ def test_an_interval_without_zero_shows_nothing_where_q_is_not_small(tmp_path: P
     reader.close()
     for one in words:
         assert one.startswith("Not shown: ")
-        assert "neighborhoods were tested, and among so many that can be chance" in one
+        assert "neighbourhoods were tested, and among so many that can be chance" in one
     assert plot
     assert LONGER not in plot["data"][-1]["marker"]["color"]
+
+
+def test_the_days_told_are_those_held_not_those_looked_back_on(tmp_path: Path):
+    given = rows()
+    held = given[REQUESTS]
+    reader = Snapshots(build(tmp_path, given))
+    with reader.current() as current:
+        effects, _, _ = looked(current)
+        first = min(row["day"] for row in held if row["feed"] == FEED)
+        assert effects.design["window_first_day"] < first
+        assert said(parts.facts(effects)).startswith(f"Cases opened {first} to 2026-03-31")
+    reader.close()
 
 
 def test_what_would_explain_it_away_is_said(snapshot: Snapshot):
@@ -169,17 +181,17 @@ def test_what_would_explain_it_away_is_said(snapshot: Snapshot):
     words = " ".join(reservations(effects, "Quarter 0"))
     for told in (
         "Fewer than 100 matched cases",
-        "aipw agrees",
+        "(AIPW) agrees",
         "from +7.5 to +11.5 h, always with the same sign",
         "1.62-fold (Rosenbaum's Γ, on 35 pairs)",
         "1.40 (E-value; 1.00 for the interval's nearer end)",
-        "opened_at (0.23)",
+        "opened at (0.23)",
         "15 % of the placebos of minute of opening",
     ):
         assert told in words
     assert "made up neighborhoods" not in words
     words = " ".join(reservations(effects, "Quarter 1"))
-    assert "aipw is further away than their joint error" in words
+    assert "(AIPW) is further away than their joint error" in words
     assert "no Γ" in words
     naive = once_published(effects, "Quarter 0")
     assert naive
@@ -191,7 +203,7 @@ def test_the_summary_names_those_that_differ(snapshot: Snapshot):
     words = summary(looked(snapshot)[0])
     assert "2 of " in words
     assert "Quarter 0 +9.5 h, Quarter 1 \N{MINUS SIGN}6.2 h" in words
-    assert "min(T, 720 h)" in words
+    assert "at most 720 h" in words
 
 
 # What is drawn.
@@ -241,12 +253,12 @@ def test_the_love_plot_has_both_differences_and_the_limits(snapshot: Snapshot):
     plot = love(effects, "Quarter 0")
     assert plot
     _, before, after = plot["data"]
-    assert "has_photo" not in plot["layout"]["yaxis"]["ticktext"]
+    assert "has a photo" not in plot["layout"]["yaxis"]["ticktext"]
     assert len(before["x"]) == len(after["x"]) == 5
     assert sorted(after["marker"]["color"]).count(LONGER) == 1
     assert [shape["x0"] for shape in plot["layout"]["shapes"]] == [-0.1, 0.1]
     assert love(effects, UNMATCHED) is None
-    assert "Not defined after matching: has_photo." in parts.balance_words(
+    assert "Not defined after matching: has a photo." in parts.balance_words(
         effects, looked(snapshot)[1]
     )
 
@@ -257,7 +269,7 @@ def test_all_estimators_stand_side_by_side_with_the_naive_one_as_once_published(
     effects, chosen, _ = looked(snapshot)
     listed = [texts(row) for row in found_in(parts.estimators(effects, chosen), "Tr")][1:]
     assert len(listed) == 10
-    assert listed[0][:2] == ["bias_corrected", " (headline)"]
+    assert listed[0][:2] == ["bias-corrected matching", " (headline)"]
     assert any("as once published" in said(row) for row in listed)
     plot = side_by_side(effects, "Quarter 0")
     assert plot

@@ -51,7 +51,7 @@ def test_is_it_slower_and_how_sure_is_answered_for_whom_one_clicks(
     expect(page).to_have_url(re.compile(r"neighborhood=Quarter\+1"))
     expect(page.locator("#delays-answer")).to_contain_text("as once published")
     expect(page.locator("#delays-caveats")).to_contain_text("An adjusted disparity")
-    expect(page.locator("#delays-love")).to_contain_text("component_1")
+    expect(page.locator("#delays-love")).to_contain_text("component 1")
     expect(page.locator("#delays-estimates tbody tr")).to_have_count(10)
     expect(page.locator("#delays-record")).to_be_hidden()
     page.get_by_text("Design record").click()
@@ -69,6 +69,12 @@ def test_is_it_slower_and_how_sure_is_answered_for_whom_one_clicks(
     page.wait_for_function(f"() => {FOREST}?.data?.length === 2")
     page.goto(f"{served}/delays?neighborhood=Nowhere")
     expect(page.locator("#delays-problems")).to_contain_text("neighborhood Nowhere")
+    # Another month: the question and what is wrong with it stay.
+    page.get_by_role("slider").press("ArrowLeft")
+    expect(page).to_have_url(re.compile("month=2026-02"))
+    expect(page.locator("#delays-month-said")).to_have_text("February 2026")
+    expect(page.locator("#delays-problems")).to_contain_text("neighborhood Nowhere")
+    expect(page.locator("#delays-neighborhood")).to_contain_text("Nowhere (unknown)")
 
 
 def test_pairs_are_rated_blindly_kept_in_the_browser_and_saved_as_rated(

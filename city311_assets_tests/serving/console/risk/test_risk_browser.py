@@ -120,6 +120,15 @@ def test_what_has_no_scores_says_so_and_what_has(console: str, browser_page: Wat
     warned.get_by_role("link", name="2026-03-11").click()
     search(page, "day=2026-03-11")
     expect(page.locator("#risk-map-said")).to_contain_text("cells on 2026-03-11")
+    # Without a map there is nothing to outline a cell on.
+    page.goto(f"{console}/risk?day=2026-03-20&cell=zzz&layer=luck")
+    expect(warned).to_contain_text("'zzz' is no cell")
+    expect(warned).to_contain_text("There is no layer 'luck'")
+    page.fill("#risk-cell", "89abc")
+    with page.expect_response(lambda one: "risk-cell-said" in (one.request.post_data or "")):
+        page.press("#risk-cell", "Enter")
+    search(page, "day=2026-03-20&layer=luck&cell=89abc")
+    expect(page.locator("#risk-cell-said")).to_have_text("No scores of this day.")
     page.goto(f"{console}/risk?target=gas")
     expect(page.locator("#risk-warn")).to_contain_text("There is no target 'gas'")
     page.goto(f"{console}/risk?target=sanitation")
