@@ -160,6 +160,12 @@ class Settings(BaseSettings):
         description="Address the console and the API listen on; others than this machine's own "
         "let everybody in who can reach it.",
     )
+    console_names: str | None = Field(
+        default=None,
+        description="Names, with commas between, under which console and API answer besides "
+        "localhost, as behind a proxy; default: no others on this machine's own address, any on "
+        "another.",
+    )
     console_port: int = Field(
         default=8311, ge=0, le=65_535, description="Port of the console and the API."
     )

@@ -23,6 +23,8 @@ from city311_assets.feeds.registry import CITIES, FEEDS
 from city311_assets.partitions import DAYS
 from city311_assets.settings import Settings, unknown_variables
 from city311_assets.warehouse.extensions import ExtensionMissingError
+from city311_assets.warehouse.lake import CatalogueUnreachableError
+from city311_assets.warehouse.moving import is_unfinished
 from city311_assets.warehouse.opening import warehouse_of
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.snapshot import published
@@ -32,6 +34,11 @@ PACKAGES = ("dagster", "dagster-duckdb", "duckdb", "polars", "h3", "httpx")
 # the sample city; real notes and addresses are longer.
 BYTES_PER_RECORD = 2 * 600
 GIGABYTE = 1e9
+PATIENCE_WITH_LAKE_SECONDS = 3.0
+UNFINISHED_MOVE = (
+    "a move into it began and did not end, its rows are not all there; `city311 move … "
+    "--begin-again` from where they came"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +150,8 @@ def _warehouse(settings: Settings) -> Iterator[Finding]:
         )
         return
     yield Finding("lock", True, f"{path} is free")
+    if is_unfinished(Warehouse(database=str(path))):
+        yield Finding("warehouse", False, UNFINISHED_MOVE)
     snapshot = published(settings.snapshot_path)
     if snapshot is None or snapshot.published_at is None:
         yield Finding("published file", False, "none yet; `city311 snapshot` publishes one")
@@ -168,10 +177,14 @@ def _warehouse(settings: Settings) -> Iterator[Finding]:
 def _lake(settings: Settings) -> Finding:
     """Say whether the lake that the settings name can be attached, and which version it holds."""
     try:
-        version = warehouse_of(settings).data_version
-    except (duckdb.Error, ValueError, ExtensionMissingError) as error:
+        lake = warehouse_of(settings)
+        with lake.reading(PATIENCE_WITH_LAKE_SECONDS):
+            version = lake.data_version
+    except (duckdb.Error, ValueError, ExtensionMissingError, CatalogueUnreachableError) as error:
         said = str(error).splitlines()[0]
         return Finding("warehouse", False, f"the lake cannot be attached: {said}")
+    if is_unfinished(lake):
+        return Finding("warehouse", False, UNFINISHED_MOVE)
     return Finding("warehouse", True, f"a lake, {version or 'nothing written yet'}")
 
 

@@ -173,6 +173,43 @@ def snapshot() -> None:
 
 
 @app.command()
+def move(
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            help="`ducklake:sqlite:FILE`, `ducklake:postgres:CONNECTION`, or `native`: the file in "
+            "the data folder.",
+        ),
+    ],
+    begin_again: Annotated[
+        bool, typer.Option("--begin-again", help="Empty what a move that was stopped left.")
+    ] = False,
+) -> None:
+    """Copy the warehouse of the settings into an empty one, and prove each table row for row.
+
+    To a lake or back; its data files go where CITY311_DATA_PATH says. The source is left as it is:
+    set CITY311_WAREHOUSE afterwards, and remove it when you are content. Stop what writes it first.
+
+    Exit code: 0 all rows are there; 1 what arrived is not what was sent; 2 the move is refused.
+
+    Example: city311 move --to 'ducklake:postgres:host=db dbname=city311'
+    """
+    from city311_assets.cli.moving import move_and_tell
+    from city311_assets.warehouse.errors import WarehouseBusyError
+    from city311_assets.warehouse.extensions import ExtensionMissingError
+    from city311_assets.warehouse.lake import CatalogueUnreachableError
+    from city311_assets.warehouse.moving import MoveFailedError, MoveRefusedError
+
+    try:
+        move_and_tell(settings(), None if to == "native" else to, out, begin_again=begin_again)
+    except (MoveRefusedError, ValueError, ExtensionMissingError) as error:
+        raise _fail(error) from error
+    except (MoveFailedError, WarehouseBusyError, CatalogueUnreachableError) as error:
+        raise _fail(error, FAILED) from error
+
+
+@app.command()
 def serve(
     host: Annotated[
         str | None, typer.Option("--host", help="Address to listen on; default: the setting.")
@@ -191,6 +228,7 @@ def serve(
     import uvicorn
 
     from city311_assets.serving.app import application
+    from city311_assets.serving.guard import is_loopback, own_names
 
     known = settings()
     where = (host or known.console_host, known.console_port if port is None else port)
@@ -204,6 +242,14 @@ def serve(
         ) from error
     if not known.snapshot_path.exists():
         err.print(f"nothing is published at {known.snapshot_path} yet; `make demo` does that")
+    # Where it listens in truth: a name may stand for any address.
+    known = known.model_copy(update={"console_host": listening.getsockname()[0]})
+    if not is_loopback(known.console_host):
+        any_name = ", under any name: CITY311_CONSOLE_NAMES lists those it has"
+        err.print(
+            f"{where[0]} is not this machine's own address: it knows no users, and answers "
+            f"everybody who can reach it{'' if own_names(known) else any_name}"
+        )
     shown_host = f"[{where[0]}]" if ":" in where[0] else where[0]
     out.print(f"console: http://{shown_host}:{listening.getsockname()[1]}  (API: /docs)")
     server = uvicorn.Server(

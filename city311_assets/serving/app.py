@@ -11,7 +11,8 @@ import httpx
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 
-from city311_assets.serving.api.app import add_api
+from city311_assets.serving.api.app import SecurityHeaders, add_api
+from city311_assets.serving.guard import Guard, own_names
 from city311_assets.serving.snapshots import NoSnapshotError, Snapshots
 from city311_assets.settings import Settings
 
@@ -26,7 +27,8 @@ log = logging.getLogger(__name__)
 def application(settings: Settings, pages: "tuple[Page, ...] | None" = None) -> FastAPI:
     """Return the server's application; it reads the published file and nothing else.
 
-    `pages` are those of the console, all of them unless told.
+    `pages` are those of the console, all of them unless told. Which names it answers under follows
+    from the settings: where it listens, and what it is called besides.
     """
     from city311_assets.serving.console.pages import PAGES
     from city311_assets.serving.console.policy import PagePolicy
@@ -39,7 +41,7 @@ def application(settings: Settings, pages: "tuple[Page, ...] | None" = None) -> 
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Dash sets itself up at the first request to its root, which no deep link is.
         transport = httpx.ASGITransport(app=app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             await client.get("/")
         warming = asyncio.create_task(_keep_warm(snapshots, shown))
         yield
@@ -57,6 +59,9 @@ def application(settings: Settings, pages: "tuple[Page, ...] | None" = None) -> 
 
     dash = console(server, snapshots, shown)
     server.add_middleware(PagePolicy, console=dash, map_style=settings.console_map_style)
+    server.add_middleware(Guard, names=own_names(settings))
+    # Once more, around all: Dash answers some requests outside of what surrounds the API.
+    server.add_middleware(SecurityHeaders)
     return server
 
 

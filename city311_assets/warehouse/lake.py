@@ -1,31 +1,37 @@
 """The warehouse of several machines: DuckLake, files in a folder and a catalogue in a database.
 
 The same tables and the same SQL as the native file. There is no lock: writers work beside each
-other, and who finds at the commit that another wrote the same begins again. What belongs here: how
-it is attached, tried again, copied and kept small. What does not: what is stored.
+other, and who finds at the commit that another wrote the same begins again; so does who lost the
+catalogue's database, once it answers. What belongs here: how it is attached, tried again, copied
+and kept small. What does not: what is stored.
 """
 
+import logging
 import os
 import random
 import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import duckdb
+import polars as pl
 from pydantic import Field
 
+from city311_assets.partitions import Slice
 from city311_assets.warehouse.extensions import load
 from city311_assets.warehouse.resource import CONNECTION, Session, Warehouse
 from city311_assets.warehouse.tables.registry import TABLES
 from city311_assets.warehouse.tables.table import Table
 
 Made = TypeVar("Made")
+LOG = logging.getLogger(__name__)
 
 LAKE = re.compile(r"ducklake:(?P<catalogue>sqlite|postgres):(?P<where>.+)", re.DOTALL)
 PASSWORD = re.compile(r"password\s*=|//[^/@\s]*:[^/@\s]*@", re.IGNORECASE)
@@ -33,7 +39,25 @@ PASSWORD = re.compile(r"password\s*=|//[^/@\s]*:[^/@\s]*@", re.IGNORECASE)
 SCANNERS = {"sqlite": "sqlite_scanner", "postgres": "postgres_scanner"}
 # Words of what DuckLake and its catalogues say when another transaction came first.
 CONFLICTS = ("conflict", "serialize", "database is locked", "deadlock", "concurrent")
+# Words of what libpq says of a server that stops, restarts or is not there, and of what is left of
+# a transaction then.
+LOST = (
+    "unable to connect",
+    "connection refused",
+    "could not connect",
+    "connection to server",
+    "server closed the connection",
+    "terminating connection",
+    "no connection to the server",
+    "shutting down",
+    "starting up",
+    "in recovery mode",
+    'failed to execute query "rollback"',
+    'failed to execute query "commit"',
+)
 ATTEMPTS = 40
+# A database that restarts is back within seconds; recovering from a crash may take minutes.
+PATIENCE_SECONDS = 120.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 3.0
 STORED = """
     select schema_name || '.' || table_name as name from duckdb_tables()
@@ -47,6 +71,10 @@ ATTACHING = threading.Lock()
 
 class TooManyConflictsError(RuntimeError):
     """Others wrote the same, again and again."""
+
+
+class CatalogueUnreachableError(RuntimeError):
+    """The catalogue's database does not answer."""
 
 
 class LakeWarehouse(Warehouse):
@@ -96,21 +124,33 @@ class LakeWarehouse(Warehouse):
 
         Attaching reads the whole catalogue; nobody is kept out by it, so a process attaches once.
         """
-        conn = self._attached().cursor()
+        with self._lent(PATIENCE_SECONDS) as conn:
+            yield conn
+
+    @contextmanager
+    def reading(self, patience_seconds: float) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Lend a connection, of which nothing is written; wait so long for the catalogue.
+
+        Raises
+        ------
+        CatalogueUnreachableError
+            Its database does not answer for longer.
+        """
+        with self._lent(patience_seconds) as conn:
+            yield conn
+
+    @contextmanager
+    def _lent(self, patience_seconds: float) -> Iterator[duckdb.DuckDBPyConnection]:
+        conn = self._attached(patience_seconds).cursor()
         try:
-            conn.execute("use city")
+            # It asks the catalogue: whoever begins now finds it there, or waits for it.
+            _again(lambda: conn.execute("use city"), self.database, patience_seconds)
             yield conn
         finally:
             # An open transaction of a body that raised ends here, rolled back.
             conn.close()
 
-    @contextmanager
-    def reading(self, patience_seconds: float) -> Iterator[duckdb.DuckDBPyConnection]:  # noqa: ARG002 - the file's
-        """Lend a connection; nobody is waited for, and nothing of it is written."""
-        with self.connect() as conn:
-            yield conn
-
-    def _attached(self) -> duckdb.DuckDBPyConnection:
+    def _attached(self, patience_seconds: float) -> duckdb.DuckDBPyConnection:
         """Return this process's connection, made and initialised at the first call."""
         key = (os.getpid(), self.database, self.data_path)
         with ATTACHING:
@@ -119,7 +159,7 @@ class LakeWarehouse(Warehouse):
                 try:
                     conn.execute("set enable_progress_bar = false")
                     load(conn, "ducklake", SCANNERS[self.catalogue], may_fetch=self.may_fetch)
-                    self._attach(conn)
+                    self._attach(conn, patience_seconds)
                     conn.execute("use city")
                     self._initialise(conn)
                 except BaseException:
@@ -128,14 +168,16 @@ class LakeWarehouse(Warehouse):
                 ATTACHED[key] = conn
             return ATTACHED[key]
 
-    def _attach(self, conn: duckdb.DuckDBPyConnection) -> None:
+    def _attach(
+        self, conn: duckdb.DuckDBPyConnection, patience_seconds: float = PATIENCE_SECONDS
+    ) -> None:
         """Attach; who comes first makes the catalogue, and others at the same moment wait."""
         database, folder = (
             text.replace("'", "''") for text in (self.database, self.data_path.rstrip("/") + "/")
         )
         # Rows inside the catalogue would reserve names of ours, and differ from those in files.
         statement = f"attach '{database}' as city (data_path '{folder}', data_inlining_row_limit 0)"
-        _again(lambda: conn.execute(statement), self.database)
+        _again(lambda: conn.execute(statement), self.database, patience_seconds)
 
     def _initialise(self, conn: duckdb.DuckDBPyConnection) -> None:
         """Make every declared table that is missing, all at once: readers and writers find them."""
@@ -166,6 +208,21 @@ class LakeWarehouse(Warehouse):
             with self.transaction() as session:
                 return body(session)
 
+        return _again(once, self.database)
+
+    def read(
+        self,
+        query: str,
+        params: Slice | Mapping[str, object] | None = None,
+        tables: Iterable[Table] = (),
+    ) -> pl.DataFrame:
+        """Return the rows of a query, asked again where the catalogue went away meanwhile."""
+        once = partial(super().read, query, params, tables)
+        return _again(once, self.database)
+
+    def content_hash(self, table: Table, part: Slice | str) -> tuple[int, int]:
+        """Return what the file's does, asked again as `read` does."""
+        once = partial(super().content_hash, table, part)
         return _again(once, self.database)
 
     @contextmanager
@@ -238,22 +295,41 @@ class LakeWarehouse(Warehouse):
         return _again(once, self.database)
 
 
-def _again(once: Callable[[], Made], database: str) -> Made:
-    """Run something, and run it again after a pause where another transaction came first."""
-    pause = FIRST_PAUSE_SECONDS
-    for attempt in range(1, ATTEMPTS + 1):
+def _again(
+    once: Callable[[], Made], database: str, patience_seconds: float = PATIENCE_SECONDS
+) -> Made:
+    """Run something, and run it again after a pause where another transaction came first.
+
+    Where the catalogue's database is gone it is waited for. What was committed while the connection
+    broke is done a second time: a body that replaces slices leaves the same.
+    """
+    pause, conflicts = FIRST_PAUSE_SECONDS, 0
+    deadline = time.monotonic() + patience_seconds
+    kind = database.split(":")[1]
+    while True:
         try:
             return once()
         except duckdb.Error as error:
             said = str(error).lower()
-            if not any(word in said for word in CONFLICTS):
+            if any(word in said for word in LOST):
+                if time.monotonic() > deadline:
+                    raise CatalogueUnreachableError(
+                        f"the {kind} catalogue did not answer for {patience_seconds:.0f} s; is "
+                        f"the database of CITY311_WAREHOUSE running, and may we connect? {error}"
+                    ) from error
+                LOG.warning("the %s catalogue does not answer; it is asked again", kind)
+            elif any(word in said for word in CONFLICTS):
+                conflicts += 1
+                if conflicts == ATTEMPTS:
+                    raise TooManyConflictsError(
+                        f"{ATTEMPTS} tries to write {kind} catalogue each found that another came "
+                        f"first: {error}"
+                    ) from error
+                LOG.info(
+                    "conflict %d: another wrote first; the transaction begins again", conflicts
+                )
+            else:
                 raise
-            if attempt == ATTEMPTS:
-                raise TooManyConflictsError(
-                    f"{ATTEMPTS} tries to write {database.split(':')[1]} catalogue each found "
-                    f"that another came first: {error}"
-                ) from error
-            # Whoever waits equally long meets again.
-            time.sleep(random.uniform(0.5, 1.5) * pause)  # noqa: S311 - no secret
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-    raise AssertionError
+        # Whoever waits equally long meets again.
+        time.sleep(random.uniform(0.5, 1.5) * pause)  # noqa: S311 - no secret
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)

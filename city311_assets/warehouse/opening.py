@@ -13,13 +13,24 @@ def warehouse_of(settings: Settings) -> Warehouse:
     ValueError
         `CITY311_WAREHOUSE` is no address of a lake.
     """
-    if settings.warehouse is None:
+    return named(settings.warehouse, settings)
+
+
+def named(address: str | None, settings: Settings) -> Warehouse:
+    """Return the warehouse of an address, with all else as the settings have it.
+
+    Raises
+    ------
+    ValueError
+        It is no address of a lake.
+    """
+    if address is None:
         return Warehouse(
             database=str(settings.warehouse_path),
             lock_timeout_seconds=settings.lock_timeout_seconds,
         )
     lake = LakeWarehouse(
-        database=settings.warehouse,
+        database=address,
         data_path=settings.data_path or str((settings.data_dir / "lake").absolute()),
         may_fetch=settings.duckdb_extensions == "fetch",
     )

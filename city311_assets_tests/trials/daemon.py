@@ -141,7 +141,7 @@ def dev(city: Installation) -> Iterator[Dev]:
     watching = Thread(target=running.watch, args=[until], daemon=True)
     watching.start()
     try:
-        _wait_for(running)
+        wait_for(running)
         yield running
     finally:
         until.set()
@@ -149,7 +149,8 @@ def dev(city: Installation) -> Iterator[Dev]:
         _stop(process)
 
 
-def _wait_for(running: Dev) -> None:
+def wait_for(running: Dev) -> None:
+    """Wait until it answers with its assets."""
     deadline = time.monotonic() + STARTED_WITHIN_SECONDS
     while True:
         assert running.process.poll() is None, running.log.read_text()

@@ -147,7 +147,7 @@ def asked_by(request: Request, parameters: Sequence[Parameter]) -> Asked:
             values[one.name] = one.read(text)
         except ValueError as error:
             raise malformed(one.name, text, one.accepted, one.status) from error
-    return Asked(request.url.path, values, given)
+    return Asked(request.scope["path"], values, given)
 
 
 def day(
