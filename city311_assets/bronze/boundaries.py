@@ -9,13 +9,13 @@ import polars as pl
 import shapely
 
 from city311_assets.bronze.sources import Sources, replace_of_origin
-from city311_assets.clients.errors import MissingColumnsError
+from city311_assets.clients.errors import MalformedAnswerError, MissingColumnsError
 from city311_assets.feeds.feed import BoundarySet, City
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.tables.bronze import BOUNDARIES
 
 HELD = f"from {BOUNDARIES} where {BOUNDARIES.where}"
-SHAPES = {"Polygon", "MultiPolygon"}
+SHAPES = ("Polygon", "MultiPolygon")
 
 
 def area_rows(features: Iterable[dict], areas: BoundarySet) -> pl.DataFrame:
@@ -25,6 +25,8 @@ def area_rows(features: Iterable[dict], areas: BoundarySet) -> pl.DataFrame:
     ------
     MissingColumnsError
         A feature lacks the property that names its area.
+    MalformedAnswerError
+        A feature's outline is none.
     """
     rows: list[dict[str, object]] = []
     parts: dict[str, int] = {}
@@ -38,6 +40,13 @@ def area_rows(features: Iterable[dict], areas: BoundarySet) -> pl.DataFrame:
         if geometry.get("type") not in SHAPES:
             continue
         area = str(properties[areas.name_property]).strip()
+        outline = json.dumps(geometry, separators=(",", ":"))
+        try:
+            shapely.from_geojson(outline)
+        except shapely.errors.ShapelyError as error:
+            raise MalformedAnswerError(
+                f"the outline of {area} cannot be read", url=areas.dataset, said=str(error)
+            ) from error
         code = properties.get(areas.code_property) if areas.code_property else None
         rows.append(
             {
@@ -45,7 +54,7 @@ def area_rows(features: Iterable[dict], areas: BoundarySet) -> pl.DataFrame:
                 "area": area,
                 "code": None if code is None else str(code).strip(),
                 "part": parts.get(area, 0),
-                "geometry": json.dumps(geometry, separators=(",", ":")),
+                "geometry": outline,
                 "dataset": areas.dataset,
             }
         )

@@ -7,15 +7,17 @@ what the questions are (`socrata`, `open_meteo`).
 import json
 import logging
 import random
+import re
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
@@ -34,6 +36,12 @@ FIRST_WAIT_SECONDS = 1.0
 SAID_SHOWN = 300
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 REQUEST_ID = "X-Socrata-RequestId"
+# 50,000 rows of five times the longest that any portal has; more is no page.
+MOST_ANSWER_BYTES = 512 * 1024 * 1024
+# Of what there is, what can be unpacked up to a size.
+PACKED = "gzip"
+# Half a character, which no text can hold.
+HALF_A_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +77,28 @@ class _OverdueError(httpx.ReadTimeout):
     """An answer was still coming when its time was over."""
 
 
-class _TimedBody(httpx.SyncByteStream):
-    """A body as it comes, before it is unpacked, until its time is over."""
+class BodyTooLargeError(ValueError):
+    """A body goes on after it should have ended, packed or not."""
 
-    def __init__(self, body: httpx.SyncByteStream, ends_at: float) -> None:
+
+class _BoundedBody(httpx.SyncByteStream):
+    """A body as it comes, unpacked, until its time is over or it is too large."""
+
+    def __init__(
+        self, body: httpx.SyncByteStream, ends_at: float, packing: str, most_bytes: int
+    ) -> None:
         self.body, self.ends_at = body, ends_at
+        self.packing, self.most_bytes = packing, most_bytes
 
     def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from unpacked(self._in_time(), self.packing, self.most_bytes)
+        except BodyTooLargeError:
+            raise
+        except ValueError as error:
+            raise httpx.DecodingError(str(error)) from error
+
+    def _in_time(self) -> Iterator[bytes]:
         for piece in self.body:
             if time.monotonic() > self.ends_at:
                 raise _OverdueError("the answer was still coming")
@@ -83,6 +106,58 @@ class _TimedBody(httpx.SyncByteStream):
 
     def close(self) -> None:
         self.body.close()
+
+
+def unpacked(pieces: Iterable[bytes], packing: str, most_bytes: int) -> Iterator[bytes]:
+    """Pass a body on, unpacked, up to a size: a few packed bytes may become gigabytes.
+
+    Raises
+    ------
+    BodyTooLargeError
+    ValueError
+        It is packed in a way that was not asked for, damaged, or breaks off.
+    """
+    packing = packing.strip().lower()
+    if packing not in {"", "identity", PACKED}:
+        raise ValueError(f"the body is packed as {packing[:SAID_SHOWN]}, not as {PACKED}")
+    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16) if packing == PACKED else None
+    left, is_begun = most_bytes, False
+    for piece in pieces:
+        is_begun |= bool(piece)
+        try:
+            found = unpacker.decompress(piece, left + 1) if unpacker else piece
+        except zlib.error as error:
+            raise ValueError(f"the body cannot be unpacked: {error}") from error
+        left -= len(found)
+        if left < 0:
+            raise BodyTooLargeError(f"the body has more than {most_bytes:,} bytes")
+        yield found
+    if unpacker and is_begun and not unpacker.eof:
+        raise ValueError("the packed body breaks off")
+
+
+def parsed(text: str | bytes) -> Any:  # noqa: ANN401 - whatever JSON it is
+    """Return what a JSON text says.
+
+    Raises
+    ------
+    ValueError
+        It is none, is nested deeper than can be read, or holds what no text can be: numbers that
+        are none, halves of characters.
+    """
+    text = text if isinstance(text, str) else text.decode()
+    try:
+        found = json.loads(text, parse_constant=_no_number)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if HALF_A_CHARACTER.search(text):
+        # Two halves are a character; one alone cannot be written.
+        json.dumps(found, ensure_ascii=False).encode()
+    return found
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number")
 
 
 @cache
@@ -101,14 +176,16 @@ class Asker:
         headers: Mapping[str, str] | None = None,
         patience: Patience | None = None,
         keep_in: Path | None = None,
+        most_bytes: int = MOST_ANSWER_BYTES,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.patience = patience or Patience()
         self.keep_in = keep_in
+        self.most_bytes = most_bytes
         # It would log every address with its whole query.
         logging.getLogger("httpx").setLevel(logging.WARNING)
         self.client = httpx.Client(
-            headers={"User-Agent": "city311_assets", **(headers or {})},
+            headers={"User-Agent": "city311_assets", "Accept-Encoding": PACKED, **(headers or {})},
             timeout=self.patience.timeout_seconds,
             verify=_certificates(),
         )
@@ -130,7 +207,7 @@ class Asker:
         ------
         RequestRefusedError, SourceUnavailableError, MalformedAnswerError
         """
-        return json.loads(self.body(path, params, json.loads))
+        return parsed(self.body(path, params, parsed))
 
     def body(
         self,
@@ -171,13 +248,14 @@ class Asker:
         return min(max(backoff, asked or 0.0), self.patience.longest_wait_seconds)
 
     def _answer(self, url: str, params: Mapping[str, str | int]) -> httpx.Response:
-        """Return a whole answer, or raise once its time is over, however it drips."""
+        """Return a whole answer, or raise once its time is over or it is too large."""
         ends_at = time.monotonic() + self.patience.longest_answer_seconds
         request = self.client.build_request("GET", url, params=params)
         answer = self.client.send(request, stream=True, follow_redirects=False)
         try:
             if isinstance(answer.stream, httpx.SyncByteStream):
-                answer.stream = _TimedBody(answer.stream, ends_at)
+                packing = answer.headers.pop("Content-Encoding", "")
+                answer.stream = _BoundedBody(answer.stream, ends_at, packing, self.most_bytes)
             answer.read()
         finally:
             answer.close()
@@ -195,6 +273,12 @@ class Asker:
                     f"{self.patience.attempts} tries: it was still coming",
                     url=url,
                 )
+            ) from error
+        except BodyTooLargeError as error:
+            raise MalformedAnswerError(
+                f"{error}; where it is a page of records, a lower CITY311_SOCRATA_PAGE_SIZE makes "
+                "it smaller",
+                url=url,
             ) from error
         except httpx.RequestError as error:
             raise _TryAgainError(
@@ -253,7 +337,7 @@ def _words(answer: httpx.Response) -> str:
     """Return the message of an error body, or the beginning of what it says, on one line."""
     text = " ".join(answer.text.split())
     try:
-        said = json.loads(answer.text)
+        said = parsed(answer.text)
     except ValueError:
         return text[:SAID_SHOWN]
     if isinstance(said, dict):

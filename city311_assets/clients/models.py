@@ -18,11 +18,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import numpy as np
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, Field, SecretStr, ValidationError
 
 from city311_assets.clients.errors import (
     MalformedAnswerError,
@@ -32,9 +32,12 @@ from city311_assets.clients.errors import (
 )
 from city311_assets.clients.http import (
     FIRST_WAIT_SECONDS,
+    MOST_ANSWER_BYTES,
+    PACKED,
     SAID_SHOWN,
     Patience,
     retry_after_seconds,
+    unpacked,
 )
 from city311_assets.clients.prices import OPENAI_HOST, PRICES_OF, Price, is_openai, price_of
 
@@ -160,23 +163,28 @@ class Budget:
             self._changed.notify_all()
 
 
+# What a service says it counted is money here: none is given back, and the books can hold it.
+_Tokens = Annotated[int, Field(ge=0, le=10**12)]
+
+
 class _PromptDetails(BaseModel):
-    cached_tokens: int | None = None
+    cached_tokens: _Tokens | None = None
 
 
 class _CompletionDetails(BaseModel):
-    reasoning_tokens: int | None = None
+    reasoning_tokens: _Tokens | None = None
 
 
 class _Usage(BaseModel):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: _Tokens = 0
+    completion_tokens: _Tokens = 0
     prompt_tokens_details: _PromptDetails | None = None
     completion_tokens_details: _CompletionDetails | None = None
 
     @property
     def cached(self) -> int:
-        return (self.prompt_tokens_details or _PromptDetails()).cached_tokens or 0
+        said = (self.prompt_tokens_details or _PromptDetails()).cached_tokens or 0
+        return min(said, self.prompt_tokens)
 
     @property
     def reasoning(self) -> int:
@@ -714,18 +722,24 @@ def _certificates() -> ssl.SSLContext:
 
 
 def _http_client(patience: Patience) -> "openai.DefaultHttpxClient":
-    """Return the connections: no redirection is followed, no answer may drip for ever."""
+    """Return the connections: no redirection is followed, no answer is without end."""
     import httpx2  # noqa: PLC0415 - as above
     import openai  # noqa: PLC0415 - as above
 
-    class TimedBody(httpx2.SyncByteStream):
-        """A body as it comes, until its time is over."""
+    class BoundedBody(httpx2.SyncByteStream):
+        """A body as it comes, unpacked, until its time is over or it is too large."""
 
-        def __init__(self, body: httpx2.SyncByteStream) -> None:
-            self.body = body
+        def __init__(self, body: httpx2.SyncByteStream, packing: str) -> None:
+            self.body, self.packing = body, packing
             self.ends_at = time.monotonic() + patience.longest_answer_seconds
 
         def __iter__(self) -> Iterator[bytes]:
+            try:
+                yield from unpacked(self.in_time(), self.packing, MOST_ANSWER_BYTES)
+            except ValueError as error:
+                raise httpx2.DecodingError(str(error)) from error
+
+        def in_time(self) -> Iterator[bytes]:
             for piece in self.body:
                 if time.monotonic() > self.ends_at:
                     raise httpx2.ReadTimeout("the answer was still coming")
@@ -734,13 +748,15 @@ def _http_client(patience: Patience) -> "openai.DefaultHttpxClient":
         def close(self) -> None:
             self.body.close()
 
-    def timed(response: httpx2.Response) -> None:
+    def bounded(response: httpx2.Response) -> None:
         if isinstance(response.stream, httpx2.SyncByteStream):
-            response.stream = TimedBody(response.stream)
+            packing = response.headers.pop("Content-Encoding", "")
+            response.stream = BoundedBody(response.stream, packing)
 
     return openai.DefaultHttpxClient(
         timeout=patience.timeout_seconds,
         verify=_certificates(),
         follow_redirects=False,
-        event_hooks={"response": [timed]},
+        headers={"Accept-Encoding": PACKED},
+        event_hooks={"response": [bounded]},
     )

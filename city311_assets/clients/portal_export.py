@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import duckdb
 import polars as pl
@@ -26,6 +27,9 @@ from city311_assets.feeds.registry import FEEDS
 GZIP_MAGIC = b"\x1f\x8b"
 LONGEST_LINE_BYTES = 16 * 1024 * 1024
 CHUNK_BYTES = 1024 * 1024
+# Records pack ten to one; a small file that unpacks beyond this was made to fill the memory.
+MOST_TIMES_UNPACKED = 100
+ALWAYS_UNPACKED_BYTES = 256 * CHUNK_BYTES
 LINES_SHOWN = 5
 # A download of the right feed has a few points elsewhere, not most of them.
 MOST_POINTS_OUTSIDE = 0.5
@@ -131,9 +135,8 @@ class PortalExport:
         try:
             with gzip.open(self.path) if is_gzip else self.path.open("rb") as file:
                 is_empty = not file.read(64).strip(b"\xef\xbb\xbf \r\n\t")
-                while is_gzip and file.read(CHUNK_BYTES):
-                    # To the end: only there a broken or damaged file shows itself.
-                    pass
+                if is_gzip:
+                    self._unpack(cast("BinaryIO", file))
         except (OSError, EOFError, zlib.error) as error:
             raise ExportRefusedError(
                 f"{self.path} cannot be unpacked whole ({error}); download it again"
@@ -143,6 +146,24 @@ class PortalExport:
                 f"{self.path} is empty; download it again and look at it before importing"
             )
         return self._read("gzip" if is_gzip else "none")
+
+    def _unpack(self, file: BinaryIO) -> None:
+        """Go through a packed file to its end: only there a broken or damaged one shows itself.
+
+        Raises
+        ------
+        ExportRefusedError
+            It unpacks to more than records can.
+        """
+        most = max(MOST_TIMES_UNPACKED * self.path.stat().st_size, ALWAYS_UNPACKED_BYTES)
+        size = 0
+        while piece := file.read(CHUNK_BYTES):
+            size += len(piece)
+            if size > most:
+                raise ExportRefusedError(
+                    f"{self.path} unpacks to more than {MOST_TIMES_UNPACKED} times its size, which "
+                    "no records do; look at what it is, or unpack it yourself and import that"
+                )
 
     def _read(self, compression: str) -> pl.DataFrame:
         headers = self._headers(compression)
@@ -180,6 +201,10 @@ class PortalExport:
             raise ExportRefusedError(
                 f"{self.path} is not a CSV file in UTF-8 ({error}); download it again as CSV"
             ) from error
+        if not headers or "\0" in "".join(headers):
+            raise ExportRefusedError(
+                f"{self.path} does not begin with a line of column names; download it again as CSV"
+            )
         folded = [name.casefold() for name in headers]
         if twice := sorted({name for name in headers if folded.count(name.casefold()) > 1}):
             raise ExportRefusedError(f"{self.path} names the columns {twice} more than once")
@@ -263,7 +288,9 @@ class PortalExport:
 
     def _refuse_unreadable(self, rows: pl.DataFrame) -> None:
         """Raise where a record's time of opening is no time: it belongs to no day."""
-        bad = rows.with_row_index("_record", offset=1).filter(pl.col("_day").is_null())
+        # Whatever the file's own columns are called.
+        opened = rows.select(self.feed.opened, "_day").with_row_index("_record", offset=1)
+        bad = opened.filter(pl.col("_day").is_null())
         if bad.is_empty():
             return
         shown = ", ".join(

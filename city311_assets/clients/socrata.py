@@ -25,7 +25,7 @@ from city311_assets.clients.errors import (
     MalformedAnswerError,
     MissingColumnsError,
 )
-from city311_assets.clients.http import Asker, Patience
+from city311_assets.clients.http import Asker, Patience, parsed
 from city311_assets.feeds.feed import (
     COMPUTED_REGION,
     ROW_ID,
@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 # A quote inside a JSON string is escaped, so these bytes are always the key itself.
 ROW_ID_VALUE = re.compile(rb'":id"\s*:\s*"([^"]*)"')
+# No dataset has a quintillion rows.
+LONGEST_NUMBER = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,7 @@ class Socrata:
         """Return how many rows the portal says meet a condition."""
         rows = self.asker.json(self.resource, {"$select": "count(*) as rows", "$where": where})
         try:
-            return int(rows[0]["rows"])
+            return _whole(rows[0]["rows"])
         except (IndexError, KeyError, TypeError, ValueError) as error:
             raise self._malformed("no count of rows", rows) from error
 
@@ -139,7 +141,7 @@ class Socrata:
         select = f"count(*) as rows, max({ROW_UPDATED_AT}) as changed_at"
         rows = self.asker.json(self.resource, {"$select": select, "$where": where})
         try:
-            return _State(int(rows[0]["rows"]), rows[0].get("changed_at"))
+            return _State(_whole(rows[0]["rows"]), rows[0].get("changed_at"))
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise self._malformed("no count of rows", rows) from error
 
@@ -156,7 +158,7 @@ class Socrata:
             },
         )
         try:
-            return {date.fromisoformat(row["day"][:10]): int(row["rows"]) for row in answer}
+            return {date.fromisoformat(row["day"][:10]): _whole(row["rows"]) for row in answer}
         except (KeyError, TypeError, ValueError) as error:
             raise self._malformed("no counts by day", answer) from error
 
@@ -180,7 +182,7 @@ class Socrata:
         )
         try:
             days = [
-                (date.fromisoformat(row["day"][:10]), int(row["rows"]), str(row["newest"]))
+                (date.fromisoformat(row["day"][:10]), _whole(row["rows"]), str(row["newest"]))
                 for row in answer
             ]
         except (KeyError, TypeError, ValueError) as error:
@@ -206,7 +208,7 @@ class Socrata:
         )
         try:
             counted = [
-                (row.get(column), int(row["rows"]), datetime.fromisoformat(row["newest"]))
+                (_text(row.get(column)), _whole(row["rows"]), _wall_time(row["newest"]))
                 for row in answer
             ]
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -305,7 +307,7 @@ class Socrata:
     def _pages_by_key(self, where: str) -> Iterator[Page]:
         last: str | None = None
         while True:
-            after = f" and {ROW_ID} > '{last}'" if last is not None else ""
+            after = f" and {ROW_ID} > '{_quoted(last)}'" if last is not None else ""
             page = self._page(f"({where}){after}", {})
             yield page
             # A server that ignores the key would answer the same page for ever.
@@ -326,7 +328,13 @@ class Socrata:
         params = {"$select": ":*,*", "$where": where, "$order": ROW_ID, "$limit": self.page_size}
         body = self.asker.body(self.resource, params | more)
         ids = ROW_ID_VALUE.findall(body)
-        return Page(body, len(ids), ids[-1].decode() if ids else None)
+        try:
+            last_id = parsed(b'"' + ids[-1] + b'"') if ids else None
+        except ValueError as error:
+            raise self._malformed(
+                "the last row's :id is no text", ids[-1].decode("latin-1")
+            ) from error
+        return Page(body, len(ids), last_id)
 
     def _malformed(self, problem: str, said: object, path: str = "") -> MalformedAnswerError:
         return MalformedAnswerError(
@@ -345,6 +353,24 @@ class Socrata:
                 url=f"{self.asker.base_url}{self.resource}",
                 said=str(error).splitlines()[0],
             ) from error
+
+
+def _whole(value: object) -> int:
+    """Return a number of rows, which the portal writes as text; `ValueError` if it is none."""
+    text = str(value)
+    if not (text.isascii() and text.isdecimal() and len(text) <= LONGEST_NUMBER):
+        raise ValueError(f"{text[:LONGEST_NUMBER]} is no number of rows")
+    return int(text)
+
+
+def _text(value: object) -> str | None:
+    """Return a value as bronze has it: text, JSON where it is more than that."""
+    return value if value is None or isinstance(value, str) else json.dumps(value)
+
+
+def _wall_time(text: str) -> datetime:
+    """Return a floating time stamp; `ValueError` or `TypeError` if it is none."""
+    return datetime.fromisoformat(text).replace(tzinfo=None)
 
 
 def parse_pages(
@@ -426,10 +452,17 @@ class SocrataBoundaries:
         path = f"/resource/{dataset}.geojson"
         answer = self.asker.json(path, {"$limit": 5_000})
         features = answer.get("features") if isinstance(answer, dict) else None
-        if not features:
+        if not (isinstance(features, list) and features and all(map(_is_feature, features))):
             raise MalformedAnswerError(
                 "the answer is not a GeoJSON feature collection with features",
                 url=f"{self.asker.base_url}{path}",
                 said=json.dumps(answer)[:200],
             )
         return features
+
+
+def _is_feature(value: object) -> bool:
+    """Whether a value is a feature, as far as it is read: properties and a geometry, or null."""
+    return isinstance(value, dict) and all(
+        isinstance(value.get(name) or {}, dict) for name in ("properties", "geometry")
+    )

@@ -19,7 +19,7 @@ from city311_assets.feeds.feed import BoundarySet
 from city311_assets.partitions import Slice
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.tables.bronze import BOUNDARIES, WEATHER, WEATHER_FORECASTS
-from city311_assets_tests.portals import Portals, failure, materialize, verdicts
+from city311_assets_tests.portals import Portals, at, failure, materialize, verdicts
 
 FIRST, LAST = dt.date(2026, 6, 5), dt.date(2026, 6, 14)
 PART = Slice("chicago", FIRST, LAST + dt.timedelta(days=1), "city")
@@ -84,6 +84,18 @@ def test_only_the_current_forecast_can_be_had_and_older_ones_stay(
     result = materialize(weather_forecasts(CHICAGO), warehouse, portal.sources, earlier)
     assert result.success
     assert warehouse.content_hash(WEATHER_FORECASTS, one)[0] == 1
+
+
+def test_which_forecast_is_current_is_told_by_the_sources_clock(
+    warehouse: Warehouse, portal: Portals
+):
+    sources = at(portal.sources, dt.datetime(2026, 6, 15, 12, tzinfo=dt.UTC))
+    declared = weather_forecasts(CHICAGO)
+    assert materialize(
+        declared, warehouse, sources, dt.date(2026, 6, 10), dt.date(2026, 6, 14)
+    ).success
+    stored = f"select distinct day, issued_at from {WEATHER_FORECASTS}"
+    assert warehouse.read(stored).rows() == [(dt.date(2026, 6, 14), dt.datetime(2026, 6, 15, 12))]
 
 
 def test_a_forecast_belongs_to_the_newest_complete_local_day():

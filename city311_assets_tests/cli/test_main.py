@@ -60,24 +60,24 @@ def test_a_table_brings_the_one_it_is_written_with(made: Installation):
     assert "bronze/sf_311: 0 added, 0 changed," in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (("--from", "2026-03-09", "--to", "2026-03-07"), "ends (2026-03-07) before it starts"),
-        (("--from", "2025-12-31", "--to", "2026-01-02"), "set CITY311_START_DATE=2025-12-01"),
-        (("--from", "2026-03-07", "--to", "2199-01-01"), "after the newest day"),
-        ((*DAYS, "--select", "nope"), "silver/requests/sf_311"),
-        ((*DAYS, "--select", "key:(("), "is no selection of assets"),
-        (("--from", "yesterday", "--to", "2026-03-07"), "'yesterday' does not match"),
-    ],
-)
-def test_a_command_that_makes_no_sense_says_why(
-    made: Installation, arguments: tuple[str, ...], said: str
-):
-    done = made.run("materialize", *arguments)
-    assert done.returncode == 2
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
+SENSELESS = {
+    ("--from", "2026-03-09", "--to", "2026-03-07"): "ends (2026-03-07) before it starts",
+    ("--from", "2025-12-31", "--to", "2026-01-02"): "set CITY311_START_DATE=2025-12-01",
+    ("--from", "2026-03-07", "--to", "2199-01-01"): "after the newest day",
+    (*DAYS, "--select", "nope"): "silver/requests/sf_311",
+    (*DAYS, "--select", "key:(("): "is no selection of assets",
+    ("--from", "yesterday", "--to", "2026-03-07"): "'yesterday' does not match",
+}
+
+
+def test_a_command_that_makes_no_sense_says_why(tmp_path: Path):
+    installation = Installation.small(tmp_path)
+    commands = [("materialize", *arguments) for arguments in SENSELESS]
+    for done, said in zip(installation.run_each(*commands), SENSELESS.values(), strict=True):
+        assert done.returncode == 2, done.args
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+    assert not Path(installation.settings["CITY311_DATA_DIR"]).exists()
 
 
 def test_a_setting_that_makes_no_sense_is_named_before_anything_starts(tmp_path: Path):
@@ -129,23 +129,25 @@ def test_a_real_file_does_not_join_sample_records(made: Installation, tmp_path: 
     assert made.query(ROWS) == before
 
 
-@pytest.mark.parametrize(
-    ("text", "feed", "said"),
-    [
-        (f"{HEADER}\n{CASE}\n", "chicago_crimes", "it looks like sf_311"),
-        (f"{HEADER}\n{CASE}\n", "paris_311", "no feed is called 'paris_311'"),
-        ("", "sf_311", "is empty"),
-        (f"{HEADER}\n{CASE}\n1,2\n", "sf_311", "Line: 3"),
-        (f"{HEADER}\n{CASE.replace('2026', '1999')}\n", "sf_311", "CITY311_START_DATE=1999-03-01"),
-    ],
-)
-def test_a_file_that_is_refused_writes_nothing(tmp_path: Path, text: str, feed: str, said: str):
+REFUSED = [
+    (f"{HEADER}\n{CASE}\n", "chicago_crimes", "it looks like sf_311"),
+    (f"{HEADER}\n{CASE}\n", "paris_311", "no feed is called 'paris_311'"),
+    ("", "sf_311", "is empty"),
+    (f"{HEADER}\n{CASE}\n1,2\n", "sf_311", "Line: 3"),
+    (f"{HEADER}\n{CASE.replace('2026', '1999')}\n", "sf_311", "CITY311_START_DATE=1999-03-01"),
+]
+
+
+def test_a_file_that_is_refused_writes_nothing(tmp_path: Path):
     installation = Installation.small(tmp_path)
-    file = tmp_path / "cases.csv"
-    file.write_text(text)
-    done = installation.run("import", str(file), "--feed", feed)
-    assert done.returncode == 2
-    assert said in done.stderr
+    commands = []
+    for number, (text, feed, _) in enumerate(REFUSED):
+        file = tmp_path / f"cases{number}.csv"
+        file.write_text(text)
+        commands.append(("import", str(file), "--feed", feed))
+    for done, (_, _, said) in zip(installation.run_each(*commands), REFUSED, strict=True):
+        assert done.returncode == 2, done.args
+        assert said in done.stderr
     assert not Path(installation.settings["CITY311_DATA_DIR"]).exists()
 
 

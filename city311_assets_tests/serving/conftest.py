@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -106,10 +106,17 @@ def snapshots(town: Town) -> Iterator[Snapshots]:
     reader.close()
 
 
-def serve(data_dir: Path) -> tuple[subprocess.Popen[str], str]:
-    """Start `city311 serve` on a data folder and any port; return it and its address."""
+def serve(
+    data_dir: Path, environment: Mapping[str, str] = os.environ
+) -> tuple[subprocess.Popen[str], str]:
+    """Start `city311 serve` on a data folder and any port; return it and its address.
+
+    Of this process's own environment our settings are left out.
+    """
     variables = {
-        name: value for name, value in os.environ.items() if not name.startswith("CITY311_")
+        name: value
+        for name, value in environment.items()
+        if environment is not os.environ or not name.startswith("CITY311_")
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "city311_assets.cli.main", "serve", "--port", "0"],

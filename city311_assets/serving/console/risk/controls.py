@@ -4,6 +4,7 @@ What belongs here: which day, layer, cell and hours are asked for, and what of i
 What does not: the answers.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -28,6 +29,7 @@ DEFAULT_LAYER = "probability"
 MOST_TIMES = 4
 NEAREST = 3
 SLIDER = "risk-slider"
+CELL_DIGITS = re.compile(r"[0-9a-f]{15}")
 
 
 def controls() -> tuple[Control, ...]:
@@ -112,12 +114,7 @@ def _cell(given: Value, problems: list[str]) -> str:
     text = str(given or "").strip().lower()
     if not text:
         return ""
-    try:
-        int(text, 16)
-    except ValueError:
-        problems.append(f"{given!r} is no cell: give the 15 hex digits of an H3 cell.")
-        return ""
-    if len(text) != 15:
+    if not CELL_DIGITS.fullmatch(text):
         problems.append(f"{given!r} is no cell: give the 15 hex digits of an H3 cell.")
         return ""
     return text
