@@ -4,7 +4,6 @@ What belongs here: which view a click on the map or a bar is of, and what a chan
 with it. What does not: the controls' own way into the address (`url_state`).
 """
 
-from asyncio import to_thread
 from typing import Any
 
 import dash
@@ -23,7 +22,7 @@ from city311_assets.serving.console.hotspots.selection import (
 )
 from city311_assets.serving.console.hotspots.time_panels import toggled
 from city311_assets.serving.console.url_state import Value, search_of
-from city311_assets.serving.snapshots import Snapshot, Snapshots
+from city311_assets.serving.snapshots import Snapshot
 
 Values = dict[str, Value]
 CHOOSERS = {"weekday": "hotspots-weekdays", "hour": "hotspots-hours"}
@@ -66,7 +65,7 @@ def tidied(values: Values, snapshot: Snapshot) -> Values:
     return done
 
 
-def add_actions(app: dash.Dash, snapshots: Snapshots) -> None:
+def add_actions(app: dash.Dash) -> None:
     """Add the callbacks that lead from a click to another view."""
     state = (
         State("hotspots-selection", "data"),
@@ -90,19 +89,6 @@ def add_actions(app: dash.Dash, snapshots: Snapshots) -> None:
     for name, component in CHOOSERS.items():
         _add_chooser(app, to_address, name, component, state)
 
-    @app.callback(
-        to_address,
-        Input("hotspots-feed", "value"),
-        Input("hotspots-resolution", "value"),
-        Input("hotspots-category", "value"),
-        *(State(one.component, one.prop) for one in PAGE_CONTROLS),
-        prevent_initial_call=True,
-    )
-    async def tidy(_: Sent, __: Sent, ___: Sent, *given: Sent) -> Sent:
-        values = dict(zip((one.name for one in PAGE_CONTROLS), given, strict=True))
-        done = await to_thread(_tidied, values, snapshots)
-        return no_update if done == values else search_of(done, PAGE_CONTROLS)
-
 
 def _add_chooser(
     app: dash.Dash, to_address: Output, name: str, component: str, state: tuple[State, ...]
@@ -120,11 +106,6 @@ def _add_chooser(
             return no_update, no_update
         values = chosen(asked["values"] | {"measure": measure}, name, int(key))
         return search_of(values, PAGE_CONTROLS), None
-
-
-def _tidied(values: Values, snapshots: Snapshots) -> Values:
-    with snapshots.current() as snapshot:
-        return tidied(values, snapshot)
 
 
 def _clicked(click: Sent, key: str) -> Sent:

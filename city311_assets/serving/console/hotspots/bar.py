@@ -41,7 +41,8 @@ STORES = tuple(one for one in PAGE_CONTROLS if one.prop == "data")
 ONE_DAY = timedelta(days=1)
 NOT_HELD = " (no records yet)"
 DATES: Sent = {
-    "updatemode": "bothdates",
+    # A day alone counts too, and the page asks for the second.
+    "updatemode": "singledate",
     "display_format": "YYYY-MM-DD",
     "first_day_of_week": 1,
     "minimum_nights": 0,
@@ -158,7 +159,10 @@ def measure_field(values: dict[str, Sent]) -> Component:
 
 
 def period_choices(selection: Selection, facts: FeedFacts, measure: str) -> list[Component]:
-    """Return links to the usual periods, up to the newest day that was told in full."""
+    """Return links to the usual periods, up to the newest day that was told in full.
+
+    Of those that begin before the first day held there is none: everything is less.
+    """
     newest = facts.newest_told_day
     last_of_month = newest.replace(day=1) - ONE_DAY
     choices = [
@@ -176,11 +180,12 @@ def period_choices(selection: Selection, facts: FeedFacts, measure: str) -> list
             is_on=(first, last) == (selection.first, selection.last),
         )
         for label, first, last in choices
+        if first >= facts.first_day
     ]
 
 
-def compare_choices(selection: Selection, measure: str) -> list[Component]:
-    """Return links to what a period is usually compared with."""
+def compare_choices(selection: Selection, facts: FeedFacts | None, measure: str) -> list[Component]:
+    """Return links to what a period is usually compared with, of days that are held."""
     just_before = (selection.first - selection.days * ONE_DAY, selection.first - ONE_DAY)
     choices: list[tuple[str, tuple[date | None, date | None]]] = [
         ("Same weeks last year", (None, None)),
@@ -197,7 +202,20 @@ def compare_choices(selection: Selection, measure: str) -> list[Component]:
             is_on=days == (selection.compare_first, selection.compare_last),
         )
         for label, days in choices
+        if facts is None or days[1] is None or days[1] >= facts.first_day
     ]
+
+
+def clear_when(selection: Selection, measure: str) -> Component | str:
+    """Return the link that lets weekdays and hours go, or how they are chosen."""
+    if not (selection.weekdays or selection.hours):
+        return "Click a bar to choose it, and again to let it go."
+    return link(
+        "Clear weekdays and hours",
+        search_for(selection, weekdays=(), hours=()),
+        measure,
+        id="hotspots-clear-when",
+    )
 
 
 def category_choices(selection: Selection, measure: str) -> list[Component]:

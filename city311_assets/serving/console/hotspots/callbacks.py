@@ -1,7 +1,8 @@
 """How the hotspots page answers: one selection, and each panel on its own.
 
-What belongs here: which callback feeds which component. What does not: what is shown (`…_panels`)
-and where clicks lead (`actions`). Whatever reads the file runs in a thread.
+What belongs here: which callback feeds which component. What does not: what is shown (`…_panels`),
+when a panel is asked for (`asking`) and where clicks lead (`actions`). Whatever reads the file runs
+in a thread.
 """
 
 from asyncio import to_thread
@@ -13,12 +14,19 @@ from dash import Input, Output, State, dcc, no_update
 from dash.development.base_component import Component
 
 from city311_assets.feeds.registry import FEEDS
-from city311_assets.serving.console.hotspots.actions import add_actions
+from city311_assets.serving.console.hotspots.actions import add_actions, tidied
+from city311_assets.serving.console.hotspots.asking import (
+    SELECTION,
+    add_asking,
+    asked_id,
+    keys_of,
+)
 from city311_assets.serving.console.hotspots.bar import (
     PAGE_CONTROLS,
     category_choices,
     category_options,
     category_words,
+    clear_when,
     compare_choices,
     period_choices,
 )
@@ -37,6 +45,7 @@ from city311_assets.serving.console.hotspots.findings_panels import (
 )
 from city311_assets.serving.console.hotspots.measures import MEASURES
 from city311_assets.serving.console.hotspots.overview_panels import (
+    half_chosen,
     held_words,
     hits_panel,
     kpi_panel,
@@ -46,38 +55,39 @@ from city311_assets.serving.console.hotspots.parts import NONE, PATH, Sent, note
 from city311_assets.serving.console.hotspots.selection import (
     Selection,
     measure_of,
+    search_for,
     selection_of,
 )
 from city311_assets.serving.console.hotspots.single_records import records_panel
 from city311_assets.serving.console.hotspots.time_panels import (
     calendar_panel,
+    choices_panel,
     mix_panel,
     when_panel,
 )
-from city311_assets.serving.console.url_state import Value, keep_in_address
+from city311_assets.serving.console.url_state import Value, keep_in_address, search_of
 from city311_assets.serving.snapshots import Snapshot, Snapshots
 
 Panel = Callable[[Snapshot, Selection, str], list[Component]]
-# Those whose links keep the map's measure are made again when it changes.
-LINKING: dict[str, Panel] = {
-    "place": place_panel,
+# Whatever fills a panel with components alone; what else there is has a callback of its own.
+PLAIN: dict[str, Panel] = {
     "kpis": kpi_panel,
     "hits": hits_panel,
-    "when": when_panel,
-    "anomalies": anomalies_panel,
-}
-PLAIN: dict[str, Panel] = {
-    "mix": mix_panel,
     "outcome": outcome_panel,
+    "when": when_panel,
+    "choices": choices_panel,
+    "mix": mix_panel,
     "calendar": calendar_panel,
-    "streets": streets_panel,
     "forecast": forecast_panel,
+    "anomalies": anomalies_panel,
+    "streets": streets_panel,
     "comparison": comparison_panel,
 }
 # What the selection is made of: the measure only colours it, and lists only add.
 OWN = ("measure", "records", "rows")
 ASKED = tuple(one for one in PAGE_CONTROLS if one.name not in OWN)
-SELECTION = Input("hotspots-selection", "data")
+TIDIED = ("hotspots-feed", "hotspots-resolution", "hotspots-category")
+SELECTION_DATA = Input(SELECTION, "data")
 MEASURE = Input("hotspots-measure", "value")
 CSV, GEOJSON = "hotspots-csv", "hotspots-geojson"
 
@@ -102,16 +112,16 @@ def nothing_held(values: dict[str, Value], snapshot: Snapshot) -> str | None:
 def register(app: dash.Dash, snapshots: Snapshots) -> None:
     """Add the page's callbacks to the application."""
     keep_in_address(app, NAME, PATH, PAGE_CONTROLS)
-    add_actions(app, snapshots)
+    add_actions(app)
+    add_asking(app)
     _add_selection(app, snapshots)
-    _add_choices(app, snapshots)
+    _add_surroundings(app, snapshots)
     _add_map(app, snapshots)
+    _add_cells(app, snapshots)
     _add_records(app, snapshots)
     _add_downloads(app, snapshots)
-    for name, panel in LINKING.items():
-        _add_panel(app, snapshots, name, panel, (SELECTION, MEASURE))
     for name, panel in PLAIN.items():
-        _add_panel(app, snapshots, name, panel, (SELECTION, State("hotspots-measure", "value")))
+        _add_panel(app, snapshots, name, panel)
 
 
 def _add_selection(app: dash.Dash, snapshots: Snapshots) -> None:
@@ -124,9 +134,10 @@ def _add_selection(app: dash.Dash, snapshots: Snapshots) -> None:
             facts = selection and feed_facts(snapshot, selection.feed)
             if selection is None or facts is None:
                 return (nothing, [sentence(one) for one in problems], True, *[""] * 6)
+            said = (*problems, *half_chosen(values, selection))
             return (
-                {"values": values, "nothing": False},
-                [dash.html.P(problem, className="warn") for problem in problems],
+                {"values": values, "nothing": False, "keys": keys_of(snapshot, selection)},
+                [dash.html.P(one, className="warn") for one in said],
                 False,
                 facts.title,
                 f"{selection.first}",
@@ -135,8 +146,20 @@ def _add_selection(app: dash.Dash, snapshots: Snapshots) -> None:
                 held_words(snapshot, selection.feed),
             )
 
+    def asked_now(given: dict[str, Value], before: Sent, is_tidied: bool) -> tuple[Any, ...]:
+        asked, search = given, no_update
+        if is_tidied:
+            with snapshots.current() as snapshot:
+                asked = tidied(given, snapshot)
+            # The controls follow the address, and this callback is not asked again for them: Dash
+            # lets none cause itself.
+            search = no_update if asked == given else search_of(asked, PAGE_CONTROLS)
+        selected, *rest = read({one.name: asked[one.name] for one in ASKED})
+        return (search, no_update if selected == before else selected, *rest)
+
     @app.callback(
-        Output("hotspots-selection", "data"),
+        Output("hotspots-url", "search", allow_duplicate=True),
+        Output(SELECTION, "data"),
         Output("hotspots-problems", "children"),
         Output("hotspots-body", "hidden"),
         Output("hotspots-feed", "placeholder"),
@@ -146,68 +169,85 @@ def _add_selection(app: dash.Dash, snapshots: Snapshots) -> None:
         Output("hotspots-compare", "end_date_placeholder_text"),
         Output("hotspots-held", "children"),
         *(Input(one.component, one.prop) for one in ASKED),
-        State("hotspots-selection", "data"),
+        *(State(one.component, one.prop) for one in PAGE_CONTROLS if one.name in OWN),
+        State(SELECTION, "data"),
+        prevent_initial_call="initial_duplicate",
     )
     async def selected(*given: Sent) -> tuple[Any, ...]:
         *controls, before = given
-        values = dict(zip((one.name for one in ASKED), controls, strict=True))
-        asked, *rest = await to_thread(read, values)
-        return (no_update if asked == before else asked, *rest)
+        values = dict(zip((*(one.name for one in ASKED), *OWN), controls, strict=True))
+        changed = {one["prop_id"].rsplit(".", 1)[0] for one in dash.ctx.triggered}
+        is_tidied = not changed.isdisjoint(TIDIED)
+        return await to_thread(asked_now, values, before, is_tidied)
 
 
-def _add_choices(app: dash.Dash, snapshots: Snapshots) -> None:
+def _add_surroundings(app: dash.Dash, snapshots: Snapshots) -> None:
+    """Add what is around the panels: where one is, and links to other views."""
+
     def links(asked: Sent, measure: str) -> tuple[Any, ...]:
         with snapshots.current() as snapshot:
             if (found := _selection(asked, snapshot)) is None:
-                return [], [], [], NONE
+                return (no_update,) * 4 + (NONE,) + (no_update,) * 2
             facts = feed_facts(snapshot, found.feed)
             return (
+                place_panel(snapshot, found, measure),
                 [] if facts is None else period_choices(found, facts, measure),
-                compare_choices(found, measure),
+                compare_choices(found, facts, measure),
                 category_choices(found, measure),
                 category_words(found),
+                clear_when(found, measure),
+                search_for(found, measure),
             )
 
-    def options(asked: Sent, looked_for: str) -> list[dict[str, str]]:
+    def options(feed: str | None, chosen: Value, looked_for: str) -> list[dict[str, str]]:
         with snapshots.current() as snapshot:
-            found = _selection(asked, snapshot)
+            found, _ = selection_of({"feed": feed, "category": chosen}, snapshot)
             facts = found and feed_facts(snapshot, found.feed)
             if found is None or facts is None:
                 return []
             return category_options(facts, found.categories, looked_for)
 
     @app.callback(
+        Output("hotspots-place", "children"),
         Output("hotspots-period-choices", "children"),
         Output("hotspots-compare-choices", "children"),
         Output("hotspots-category-choices", "children"),
         Output("hotspots-category-words", "children"),
-        SELECTION,
+        Output("hotspots-clear", "children"),
+        Output("hotspots-copy", "value"),
+        SELECTION_DATA,
         MEASURE,
     )
-    async def choices(asked: Sent, measure: str) -> tuple[Any, ...]:
+    async def around(asked: Sent, measure: str) -> tuple[Any, ...]:
         return await to_thread(links, asked, measure)
 
     @app.callback(
         Output("hotspots-category", "options"),
-        SELECTION,
+        Input("hotspots-feed", "value"),
+        Input("hotspots-category", "value"),
         Input("hotspots-category-search", "value"),
     )
-    async def offered(asked: Sent, looked_for: str | None) -> Sent:
-        return await to_thread(options, asked, looked_for or "")
+    async def offered(feed: str | None, chosen: Value, looked_for: str | None) -> Sent:
+        return await to_thread(options, feed, chosen, looked_for or "")
+
+    app.clientside_callback(
+        "(clicks, search) => window.city311Hotspots.copy(clicks, search)",
+        Output("hotspots-copied", "children"),
+        Input("hotspots-copy", "n_clicks"),
+        Input("hotspots-copy", "value"),
+    )
 
 
 def _add_map(app: dash.Dash, snapshots: Snapshots) -> None:
-    def draw(
-        asked: Sent, asked_measure: str, width: float | None, rows: Sent, drawn: str | None
-    ) -> tuple[Any, ...]:
+    def draw(asked: Sent, drawn: str | None) -> tuple[Any, ...]:
         with snapshots.current() as snapshot:
             selection = _selection(asked, snapshot)
             facts = selection and feed_facts(snapshot, selection.feed)
             if selection is None or facts is None:
                 return (no_update,) * 5
-            measure, problems = measure_of({"measure": asked_measure})
+            measure, problems = measure_of(asked)
             measured = cell_measures(snapshot, selection, measure)
-            whole = figure(snapshot, selection, facts, measured, int(width or MAP_WIDTH))
+            whole = figure(snapshot, selection, facts, measured, int(asked["width"] or MAP_WIDTH))
             outlines = drawing(selection)
             told = [*problems, *([measured.empty] if measured.empty else []), *measured.notes]
             return (
@@ -215,9 +255,7 @@ def _add_map(app: dash.Dash, snapshots: Snapshots) -> None:
                 no_update if outlines == drawn else outlines,
                 MEASURES[measure].explain,
                 notes(told),
-                cells_table(
-                    selection, measured, facts, MORE_ROWS if rows == MORE_ROWS else FEW_ROWS
-                ),
+                asked["key"],
             )
 
     @app.callback(
@@ -225,40 +263,54 @@ def _add_map(app: dash.Dash, snapshots: Snapshots) -> None:
         Output("hotspots-drawn", "data"),
         Output("hotspots-explain", "children"),
         Output("hotspots-notes", "children"),
-        Output("hotspots-cells", "children"),
-        SELECTION,
-        MEASURE,
-        Input("hotspots-width", "data"),
-        Input("hotspots-rows", "data"),
+        Output("hotspots-map-frame", "data-of"),
+        Input(asked_id("map"), "data"),
         State("hotspots-drawn", "data"),
+        prevent_initial_call=True,
     )
     async def drawn(*given: Sent) -> tuple[Any, ...]:
         return await to_thread(draw, *given)
 
-    # What fits a map is known only where it is drawn.
-    app.clientside_callback(
-        "() => window.innerWidth",
-        Output("hotspots-width", "data"),
-        Input("hotspots-url", "id"),
+
+def _add_cells(app: dash.Dash, snapshots: Snapshots) -> None:
+    def content(asked: Sent) -> tuple[Any, Any]:
+        with snapshots.current() as snapshot:
+            selection = _selection(asked, snapshot)
+            facts = selection and feed_facts(snapshot, selection.feed)
+            if selection is None or facts is None:
+                return no_update, no_update
+            measured = cell_measures(snapshot, selection, measure_of(asked)[0])
+            rows = MORE_ROWS if asked["rows"] == MORE_ROWS else FEW_ROWS
+            return cells_table(selection, measured, facts, rows), asked["key"]
+
+    @app.callback(
+        Output("hotspots-cells", "children"),
+        Output("hotspots-cells", "data-of"),
+        Input(asked_id("cells"), "data"),
+        prevent_initial_call=True,
     )
+    async def listed(asked: Sent) -> tuple[Any, Any]:
+        return await to_thread(content, asked)
 
 
 def _add_records(app: dash.Dash, snapshots: Snapshots) -> None:
-    def records(asked: Sent, cell: str | None, measure: str) -> list[Component]:
+    def records(asked: Sent) -> Sent:
         with snapshots.current() as snapshot:
             selection = _selection(asked, snapshot)
-            return [] if selection is None else records_panel(snapshot, selection, cell, measure)
+            if selection is None:
+                return []
+            return records_panel(snapshot, selection, asked["records"], measure_of(asked)[0])
 
     @app.callback(
-        Output("hotspots-records-panel", "children"),
+        Output("hotspots-listed", "children"),
         Output("hotspots-records-panel", "hidden"),
-        SELECTION,
-        Input("hotspots-records", "data"),
-        MEASURE,
+        Output("hotspots-listed", "data-of"),
+        Input(asked_id("listed"), "data"),
+        prevent_initial_call=True,
     )
-    async def listed_records(asked: Sent, cell: str | None, measure: str) -> tuple[Any, bool]:
-        found = await to_thread(records, asked, cell, measure)
-        return found, not found
+    async def listed_records(asked: Sent) -> tuple[Any, bool, str]:
+        found = await to_thread(records, asked)
+        return found, not found, asked["key"]
 
 
 def _add_downloads(app: dash.Dash, snapshots: Snapshots) -> None:
@@ -278,7 +330,7 @@ def _add_downloads(app: dash.Dash, snapshots: Snapshots) -> None:
         Output("hotspots-download", "data"),
         Input(CSV, "n_clicks"),
         Input(GEOJSON, "n_clicks"),
-        State("hotspots-selection", "data"),
+        State(SELECTION, "data"),
         State("hotspots-measure", "value"),
         prevent_initial_call=True,
     )
@@ -289,25 +341,25 @@ def _add_downloads(app: dash.Dash, snapshots: Snapshots) -> None:
         return await to_thread(file, asked, measure, str(kind))
 
 
-def _add_panel(
-    app: dash.Dash,
-    snapshots: Snapshots,
-    name: str,
-    panel: Panel,
-    asked_by: tuple[Input, Input | State],
-) -> None:
-    def content(asked: Sent, asked_measure: str) -> Sent:
+def _add_panel(app: dash.Dash, snapshots: Snapshots, name: str, panel: Panel) -> None:
+    def content(asked: Sent) -> tuple[Any, Any]:
         with snapshots.current() as snapshot:
             selection = _selection(asked, snapshot)
-            measure, _ = measure_of({"measure": asked_measure})
-            return no_update if selection is None else panel(snapshot, selection, measure)
+            if selection is None:
+                return no_update, no_update
+            return panel(snapshot, selection, measure_of(asked)[0]), asked["key"]
 
-    @app.callback(Output(f"hotspots-{name}", "children"), *asked_by)
-    async def filled(asked: Sent, measure: str) -> Sent:
-        return await to_thread(content, asked, measure)
+    @app.callback(
+        Output(f"hotspots-{name}", "children"),
+        Output(f"hotspots-{name}", "data-of"),
+        Input(asked_id(name), "data"),
+        prevent_initial_call=True,
+    )
+    async def filled(asked: Sent) -> tuple[Any, Any]:
+        return await to_thread(content, asked)
 
 
 def _selection(asked: Sent, snapshot: Snapshot) -> Selection | None:
-    if not asked or asked["nothing"]:
+    if not asked or asked.get("nothing"):
         return None
     return selection_of(asked["values"], snapshot)[0]

@@ -12,8 +12,9 @@ from typing import Any
 import h3
 from dash import Patch
 
-from city311_assets.serving.console.hotspots.cells import CellMeasures, hover_lines
+from city311_assets.serving.console.hotspots.cells import CellMeasures
 from city311_assets.serving.console.hotspots.facts import FeedFacts
+from city311_assets.serving.console.hotspots.hover_texts import hover_texts
 from city311_assets.serving.console.hotspots.measures import MEASURES, scale_of
 from city311_assets.serving.console.hotspots.selection import Selection
 from city311_assets.serving.console.maps import cell_map, geometry_url
@@ -63,7 +64,7 @@ def figure(
         selection.resolution,
         frame["cell"].to_list(),
         values,
-        [hover_lines(row, facts) for row in frame.iter_rows(named=True)],
+        hover_texts(frame, facts),
         scale=replace(scale, title="<br>".join(lines)),
         view=view(snapshot, selection, screen_width),
         parent=selection.parent_hex,

@@ -4,10 +4,8 @@ What belongs here: everything that is said of a cell. What does not: how it is d
 and what is said of the place as a whole (`kpis`, `quick_hits`).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,25 +13,20 @@ import polars as pl
 from city311_assets.gold.methods.arrays import Floats, Ints
 from city311_assets.gold.methods.counts import ALL
 from city311_assets.gold.methods.rates import is_low_confidence, wilson
+from city311_assets.serving.console.hotspots.columns import columns_of
 from city311_assets.serving.console.hotspots.comparison import (
     changes,
     exposure,
     known,
 )
 from city311_assets.serving.console.hotspots.counts import Counts, counts_of, rates_of
-from city311_assets.serving.console.hotspots.facts import FeedFacts, with_labels
+from city311_assets.serving.console.hotspots.facts import with_labels
 from city311_assets.serving.console.hotspots.measures import MEASURES, MOST_DOUBLINGS
 from city311_assets.serving.console.hotspots.selection import (
     Selection,
     period_words,
     said,
     words,
-)
-from city311_assets.serving.console.hotspots.sentences import (
-    between,
-    percent,
-    times,
-    times_between,
 )
 from city311_assets.serving.console.maps import MOST_CELLS
 from city311_assets.serving.snapshots import Snapshot
@@ -142,6 +135,14 @@ def cell_measures(
     if measure not in MEASURES:
         raise ValueError(f"no measure is called {measure!r}; there are {', '.join(MEASURES)}")
     counts = counts_of(snapshot, selection)
+    # The map, its table and a download show the same.
+    return counts.columns.kept.of(
+        ("cells", selection, measure, most), lambda: _measured(snapshot, counts, measure, most)
+    )
+
+
+def _measured(snapshot: Snapshot, counts: Counts, measure: str, most: int) -> CellMeasures:
+    selection = counts.selection
     shown = counts.shown
     cells = counts.columns.areas[selection.resolution][shown]
     records, selected = counts.records[shown], counts.selected[shown]
@@ -200,30 +201,6 @@ def cell_measures(
     )
     notes = _notes(found, selection, change_notes)
     return CellMeasures(**{**vars(found), "notes": notes})
-
-
-def hover_lines(row: Mapping[str, Any], facts: FeedFacts) -> str:
-    """Return what is said of a cell when it is pointed at: plain text, several lines."""
-    lines = [str(row["label"]), f"{row['records']:,} records"]
-    if row["selected"] != row["records"]:
-        lines[1] = f"{row['selected']:,} of {row['records']:,} records selected"
-        lines[1] += f" ({percent(row['share'])})"
-    if row["rate"] is not None:
-        lines.append(
-            f"{percent(row['rate'])} {facts.outcome_words} "
-            f"({between(row['rate_low'], row['rate_high'])}, of {row['eligible']:,})"
-        )
-    elif row["selected"]:
-        lines.append(f"{facts.outcome_words}: unknown, none can be judged yet")
-    if row["before"] is not None and row["change_ratio"] is not None:
-        interval = times_between(row["change_low"], row["change_high"])
-        lines.append(f"{times(row['change_ratio'])} the period before ({interval})")
-    elif row["before"] == 0 and row["now"]:
-        lines.append("none in the period before")
-    if row["gi_class"] not in {None, "none"}:
-        side, level = row["gi_class"].split("_")
-        lines.append(f"{side} spot, {level} %")
-    return "\n".join(lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,14 +269,14 @@ def _gi(snapshot: Snapshot, selection: Selection) -> tuple[pl.DataFrame, date | 
     reason = _no_gi(snapshot, selection, month)
     found = pl.DataFrame(schema=NO_GI)
     if month is not None and reason is None:
-        found = snapshot.frame(
-            GI,
-            {
-                "feed": selection.feed,
-                "month": month,
-                "resolution": selection.resolution,
-                "category": selection.categories[0] if selection.categories else ALL,
-            },
+        asked = {
+            "feed": selection.feed,
+            "month": month,
+            "resolution": selection.resolution,
+            "category": selection.categories[0] if selection.categories else ALL,
+        }
+        found = columns_of(snapshot, selection.feed).kept.of(
+            ("hot spots", *asked.values()), lambda: snapshot.frame(GI, asked)
         )
         if found.is_empty():
             reason = f"Hot spots of {month:%B %Y} were not made for {words(selection.categories)}."

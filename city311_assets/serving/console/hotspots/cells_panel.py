@@ -13,9 +13,9 @@ from city311_assets.serving.console.hotspots.cells import CellMeasures
 from city311_assets.serving.console.hotspots.facts import FeedFacts
 from city311_assets.serving.console.hotspots.parts import (
     NONE,
+    Linked,
     address,
     count,
-    link,
     percent,
     percent_between,
     sentence,
@@ -70,7 +70,7 @@ def cells_table(
     ]
 
 
-def _row(selection: Selection, measure: str, row: dict[str, Any]) -> list[Any]:
+def _row(selection: Selection, measure: str, row: dict[str, Any]) -> list[str | Linked]:
     return [
         NONE if row["rank"] is None else count(row["rank"]),
         _cell_link(selection, measure, row),
@@ -85,7 +85,7 @@ def _row(selection: Selection, measure: str, row: dict[str, Any]) -> list[Any]:
     ]
 
 
-def _change(row: dict[str, Any]) -> str | Component:
+def _change(row: dict[str, Any]) -> str:
     if row["change_ratio"] is None and row["now"] and row["before"] == 0:
         return f"none before, {count(row['now'])} now"
     return with_interval(
@@ -93,8 +93,8 @@ def _change(row: dict[str, Any]) -> str | Component:
     )
 
 
-def _cell_link(selection: Selection, measure: str, row: dict[str, Any]) -> Component:
+def _cell_link(selection: Selection, measure: str, row: dict[str, Any]) -> Linked:
     label = row["label"] or row["cell"]
     if selection.resolution >= FINEST:
-        return dcc.Link(label, href=address(search_for(selection), measure, records=row["cell"]))
-    return link(label, search_for(children_of(selection, row["cell"])), measure)
+        return Linked(label, address(search_for(selection), measure, records=row["cell"]))
+    return Linked(label, address(search_for(children_of(selection, row["cell"])), measure))

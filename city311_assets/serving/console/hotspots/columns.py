@@ -2,14 +2,14 @@
 
 What belongs here: reading them once from a published file, and which of them a selection is of.
 What does not: what is counted. A file is read once and never changes, so its arrays are kept as
-long as it is the newest: 17 bytes a record (incidents) or 26. Counting arrays takes a tenth of the
+long as it is the newest: 24 bytes a record (incidents) or 33. Counting arrays takes a tenth of the
 time of a query over five years, and a page asks ten at a time.
 """
 
 import threading
 from dataclasses import dataclass, field
 from datetime import date
-from functools import lru_cache
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -17,25 +17,19 @@ from numpy.typing import NDArray
 
 from city311_assets.feeds.feed import Feed
 from city311_assets.feeds.registry import FEEDS
-from city311_assets.gold.methods.arrays import Bools, Cells, Floats
-from city311_assets.gold.methods.counts import RESOLUTIONS, STILL_OPEN, with_outcome
-from city311_assets.gold.slices import STUDY_AREA
+from city311_assets.gold.methods.arrays import Bools, Cells, Floats, Ints
+from city311_assets.gold.methods.counts import STILL_OPEN, with_outcome
+from city311_assets.serving.console.hotspots.areas import areas_of, descendants
 from city311_assets.serving.console.hotspots.facts import days_of
 from city311_assets.serving.console.hotspots.kept import Kept
-from city311_assets.serving.console.hotspots.selection import Selection, resolution_of
+from city311_assets.serving.console.hotspots.selection import HOURS, Selection
 from city311_assets.serving.snapshots import Snapshot
-from city311_assets.silver.cells import (
-    BITS_PER_DIGIT,
-    FINEST_RESOLUTION,
-    RESOLUTION,
-    RESOLUTION_MASK,
-    RESOLUTION_SHIFT,
-)
-from city311_assets.warehouse.tables.gold import CELLS
+from city311_assets.silver.cells import RESOLUTION
 from city311_assets.warehouse.tables.silver import RECORDS
 
-HIGHEST_DIGIT = 6
 THURSDAY = 3
+# Not chosen, outcome unknown, known, a success.
+KINDS = 4
 DAYS_OF_WEEK = 7
 # What became of a record, the successes first. Of the first three of requests, and the first two of
 # incidents, the outcome is known.
@@ -100,8 +94,13 @@ class Columns:
         Which of `categories`.
     hour, is_certain
         Local hour, and whether it is known.
+    slot
+        Both, and the weekday, as one number: weekday x hour x certain.
     state
         Which of `states`; the outcome of those below `known_states` is known, 0 is a success.
+    kind, place_kind
+        1 where the outcome is unknown, 2 where it is known, 3 a success; and with the place as one
+        number, `KINDS` times the place and the kind.
     street
         Which of `streets`; -1 without one.
     hours, is_closed
@@ -126,7 +125,10 @@ class Columns:
     categories: tuple[str, ...]
     hour: Codes = field(repr=False)
     is_certain: Bools = field(repr=False)
+    slot: Codes = field(repr=False)
     state: Codes = field(repr=False)
+    kind: Codes = field(repr=False)
+    place_kind: Codes = field(repr=False)
     street: Codes = field(repr=False)
     streets: tuple[str, ...] = field(repr=False)
     hours: Floats | None = field(repr=False)
@@ -137,6 +139,16 @@ class Columns:
     held: Bools = field(repr=False)
     told: Bools = field(repr=False)
     kept: Kept = field(default_factory=Kept, repr=False)
+
+    @cached_property
+    def by_day(self) -> Ints:
+        """Records by day, from that of the first record on, and category."""
+        size = len(self.categories)
+        if not self.day.size:
+            return np.zeros((0, size), np.int64)
+        key = (self.day - self.day[0]) * np.int32(size) + self.category
+        days = int(self.day[-1] - self.day[0]) + 1
+        return np.bincount(key, minlength=days * size).reshape(days, size)
 
     @property
     def states(self) -> tuple[str, ...]:
@@ -150,11 +162,17 @@ class Columns:
 
     def rows(self, first: date, last: date) -> slice:
         """Return where the records of some days are, both included."""
-        low, high = np.searchsorted(self.day, [number(first), number(last) + 1])
+        ends = np.array([number(first), number(last) + 1], self.day.dtype)
+        low, high = np.searchsorted(self.day, ends)
         return slice(int(low), int(high))
 
     def days(self, first: date, last: date, weekdays: tuple[int, ...] = ()) -> pl.DataFrame:
         """Return the days of a period: `day, weekday, is_held, is_told`, weekdays as chosen."""
+        return self.kept.of(
+            ("period", first, last, weekdays), lambda: self._days(first, last, weekdays)
+        )
+
+    def _days(self, first: date, last: date, weekdays: tuple[int, ...]) -> pl.DataFrame:
         every = np.arange(number(first), number(last) + 1)
         place = every - self.first_day
         is_known = (place >= 0) & (place < self.held.size)
@@ -263,28 +281,6 @@ def weekday_of(days: Codes) -> Codes:
     return (days + THURSDAY) % 7 + 1
 
 
-def descendants(cell: int, resolution: int) -> tuple[int, int]:
-    """Return the least and the greatest number that a cell of a resolution below a cell may have.
-
-    Digits of the levels in between are 0 to 6, and no other cell's descendants lie between.
-    """
-    low = high = cell & ~RESOLUTION_MASK | resolution << RESOLUTION_SHIFT
-    for level in range(resolution_of(cell) + 1, resolution + 1):
-        shift = BITS_PER_DIGIT * (FINEST_RESOLUTION - level)
-        low &= ~(0b111 << shift)
-        high = high & ~(0b111 << shift) | HIGHEST_DIGIT << shift
-    return low, high
-
-
-# The grid of the finest cells takes a third of a second: more than all that is counted on it.
-@lru_cache(maxsize=32)
-def grid_of(cells: bytes):  # noqa: ANN201  # its class is of a module that loads scipy
-    """Return the grid of sorted cells, given as the bytes of their array."""
-    from city311_assets.gold.methods.grid import Grid
-
-    return Grid.of(np.frombuffer(cells, np.uint64))
-
-
 def _read(snapshot: Snapshot, feed: Feed) -> Columns:
     table = RECORDS[feed.table]
     if not snapshot.has(table):
@@ -309,10 +305,15 @@ def _read(snapshot: Snapshot, feed: Feed) -> Columns:
         return values.to_numpy().astype(kind)[order]
 
     cell = read["cell"].fill_null(0).to_numpy().astype(np.uint64)[order]
-    areas, above = _areas(snapshot, feed.name, np.unique(cell[cell > 0]))
+    areas, above = areas_of(snapshot, feed.name, np.unique(cell[cell > 0]))
     finest = areas[RESOLUTION]
     place = np.where(cell > 0, np.searchsorted(finest, cell), finest.size).astype(np.int32)
     is_request = feed.kind == "request"
+    weekday = weekday_of(day[order]).astype(np.uint8)
+    hour = ordered(read["hour"], np.uint8)
+    is_certain = ordered(read["is_time_certain"], np.bool_)
+    state = _states(read, feed)[order]
+    kind = np.select([state == 0, state < KNOWN_STATES[feed.outcome]], [3, 2], 1).astype(np.uint8)
     days = days_of(snapshot, feed.name)
     held_day = days["day"].to_physical().to_numpy()
     first_day = int(held_day.min()) if held_day.size else 0
@@ -322,13 +323,16 @@ def _read(snapshot: Snapshot, feed: Feed) -> Columns:
     return Columns(
         feed=feed,
         day=day[order],
-        weekday=weekday_of(day[order]).astype(np.uint8),
+        weekday=weekday,
         place=place,
         category=ordered(read["category_code"], np.uint8),
         categories=names["category"],
-        hour=ordered(read["hour"], np.uint8),
-        is_certain=ordered(read["is_time_certain"], np.bool_),
-        state=_states(read, feed)[order],
+        hour=hour,
+        is_certain=is_certain,
+        slot=((weekday - np.uint16(1)) * np.uint16(HOURS) + hour) * np.uint16(2) + is_certain,
+        state=state,
+        kind=kind,
+        place_kind=place * np.int32(KINDS) + kind,
         street=ordered(read["street_code"], np.int32),
         streets=names["street"],
         hours=ordered(read["hours"].fill_null(np.nan), np.float64) if is_request else None,
@@ -364,26 +368,3 @@ def _states(read: pl.DataFrame, feed: Feed) -> Codes:
             .otherwise(4)
         )
     return told.select(state.cast(pl.UInt8).alias("state"))["state"].to_numpy()
-
-
-def _areas(snapshot: Snapshot, feed: str, seen: Cells) -> tuple[dict[int, Cells], dict[int, Codes]]:
-    """Return the study area at each resolution, and where its finest cells lie in each."""
-    from city311_assets.gold.methods.grid import around, parents
-
-    known = (
-        snapshot.frame(STUDY_AREA, {"feed": feed})
-        if snapshot.has(CELLS)
-        else pl.DataFrame(schema={"resolution": pl.UInt8, "cell": pl.UInt64})
-    )
-
-    def known_at(resolution: int) -> Cells:
-        return known.filter(pl.col("resolution") == resolution)["cell"].to_numpy().astype(np.uint64)
-
-    finest = np.union1d(known_at(RESOLUTION), seen) if len(known) else around(seen)
-    areas, above = {}, {}
-    for resolution in RESOLUTIONS:
-        coarser = parents(finest, resolution)
-        areas[resolution] = np.union1d(known_at(resolution), coarser)
-        place = np.searchsorted(areas[resolution], coarser)
-        above[resolution] = np.append(place, areas[resolution].size).astype(np.int32)
-    return areas, above

@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike
 
 from city311_assets.gold.methods.arrays import Floats, Ints
 from city311_assets.serving.console.hotspots.columns import Columns, columns_of
-from city311_assets.serving.console.hotspots.counts import by_kind, of_city
+from city311_assets.serving.console.hotspots.counts import by_kind, coarser, of_city
 from city311_assets.serving.console.hotspots.facts import with_labels
 from city311_assets.serving.console.hotspots.selection import (
+    FINEST,
     Selection,
     day_words,
     period_words,
@@ -25,6 +26,7 @@ from city311_assets.serving.snapshots import Snapshot
 CONFIDENCE = 0.95
 # As many as a person reads; the rest is in the download.
 MOST_CELLS = 200
+MOST_EITHER_WAY = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +98,8 @@ class Comparison:
     cells
         `cell` (hex), `label, now, before, ratio` (null where there was none before), `low, high, p,
         q`, the least probable first; of the cells with a record in either period.
+    rose, fell
+        The first of those whose rate a day rose, and of those where it fell; with the same columns.
     tested
         How many cells that is.
     reason
@@ -111,6 +115,8 @@ class Comparison:
     is_last_year: bool
     total: RateRatio | None
     cells: pl.DataFrame
+    rose: pl.DataFrame
+    fell: pl.DataFrame
     tested: int
     reason: str | None
     notes: tuple[str, ...]
@@ -221,12 +227,18 @@ def told_total(columns: Columns, selection: Selection, first: date, last: date) 
 def _told_counts(columns: Columns, selection: Selection) -> Ints:
     if columns.is_told(selection.first, selection.last):
         return by_kind(columns, selection)[:, 1:].sum(axis=1)
+    finest = replace(selection, resolution=FINEST)
+    counted = columns.kept.of(("finest told", finest), lambda: _finest_told(columns, finest))
+    return coarser(columns, counted, selection.resolution)
+
+
+def _finest_told(columns: Columns, selection: Selection) -> Ints:
     rows = columns.rows(selection.first, selection.last)
     mask = columns.is_chosen(selection, rows, told=True)
-    at = columns.above[selection.resolution][columns.place[rows]]
-    size = columns.areas[selection.resolution].size + 1
+    size = columns.areas[FINEST].size + 1
     # What is not chosen is counted one place further on: picking it out costs more.
-    return np.bincount(np.where(mask, at, np.int32(size)), minlength=size + 1)[:size]
+    at = np.where(mask, columns.place[rows], np.int32(size))
+    return np.bincount(at, minlength=size + 1)[:size]
 
 
 def comparison(snapshot: Snapshot, selection: Selection) -> Comparison:
@@ -243,15 +255,25 @@ def comparison(snapshot: Snapshot, selection: Selection) -> Comparison:
         "notes": days.notes,
     }
     if days.reason:
-        return Comparison(**told, total=None, cells=_no_cells(), tested=0)
+        none = _no_cells()
+        return Comparison(**told, total=None, cells=none, rose=none, fell=none, tested=0)
     now = told_total(columns, selection, selection.first, selection.last)
     before = told_total(columns, selection, *selection.compared)
     total = rate_ratio(now, before, days)
     tested = tested_cells(columns, selection, days)
-    cells = with_labels(
-        snapshot, selection.feed, selection.resolution, tested.head(MOST_CELLS)
-    ).select(_no_cells().columns)
-    return Comparison(**told, total=total, cells=cells, tested=tested.height)
+    # Of rates a day, by whole numbers alone.
+    more = pl.col("now") * days.before_days - pl.col("before") * days.now_days
+    cells, rose, fell = (
+        with_labels(snapshot, selection.feed, selection.resolution, some).select(
+            _no_cells().columns
+        )
+        for some in (
+            tested.head(MOST_CELLS),
+            tested.filter(more > 0).head(MOST_EITHER_WAY),
+            tested.filter(more < 0).head(MOST_EITHER_WAY),
+        )
+    )
+    return Comparison(**told, total=total, cells=cells, rose=rose, fell=fell, tested=tested.height)
 
 
 def rate_ratio(now: int, before: int, days: Exposure) -> RateRatio:
@@ -281,6 +303,12 @@ def tested_cells(columns: Columns, selection: Selection, days: Exposure) -> pl.D
 
     `number` (H3), `now, before, ratio, low, high, p` and `q`, over these cells.
     """
+    return columns.kept.of(
+        ("tested cells", selection), lambda: _tested_cells(columns, selection, days)
+    )
+
+
+def _tested_cells(columns: Columns, selection: Selection, days: Exposure) -> pl.DataFrame:
     low, high = columns.shown(selection)
     found = changes(columns, selection, days)
     frame = pl.DataFrame(

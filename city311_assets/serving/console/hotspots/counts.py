@@ -8,18 +8,16 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from city311_assets.gold.methods.arrays import Bools, Floats, Ints
+from city311_assets.gold.methods.arrays import Floats, Ints
 from city311_assets.gold.methods.rates import beta_priors, shrunk, wilson
+from city311_assets.serving.console.hotspots.areas import grid_of
 from city311_assets.serving.console.hotspots.columns import (
-    Codes,
+    KINDS,
     Columns,
     columns_of,
-    grid_of,
 )
-from city311_assets.serving.console.hotspots.selection import Selection
+from city311_assets.serving.console.hotspots.selection import FINEST, Selection
 from city311_assets.serving.snapshots import Snapshot
-
-KINDS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,19 +90,31 @@ def by_kind(columns: Columns, selection: Selection) -> Ints:
 
 
 def _by_kind(columns: Columns, selection: Selection) -> Ints:
+    finest = replace(selection, resolution=FINEST)
+    counted = columns.kept.of(("finest kinds", finest), lambda: _finest_by_kind(columns, finest))
+    return coarser(columns, counted, selection.resolution)
+
+
+def _finest_by_kind(columns: Columns, selection: Selection) -> Ints:
     rows = columns.rows(selection.first, selection.last)
-    at = columns.above[selection.resolution][columns.place[rows]]
-    size = columns.areas[selection.resolution].size + 1
-    key = at * np.int32(KINDS) + kinds_of(columns, columns.is_chosen(selection, rows), rows)
+    key, size = columns.place_kind[rows], columns.areas[FINEST].size + 1
+    if selection.is_filtered:
+        # Without its kind it is counted as not chosen.
+        key = np.where(columns.is_chosen(selection, rows), key, key & ~np.int32(KINDS - 1))
     return np.bincount(key, minlength=KINDS * size).reshape(size, KINDS)
 
 
-def kinds_of(columns: Columns, chosen: Bools, rows: slice) -> Codes:
-    """Return of each record: 0 not chosen, 1 outcome unknown, 2 known, 3 a success."""
-    kinds = np.ones(len(columns.states), np.int32)
-    kinds[: columns.known_states] = 2
-    kinds[0] = 3
-    return kinds[columns.state[rows]] * chosen
+def coarser(columns: Columns, counted: Ints, resolution: int) -> Ints:
+    """Return counts of the finest cells, and of what is on none, as those of a resolution.
+
+    The records are counted once, whatever the size of cells.
+    """
+    if resolution == FINEST:
+        return counted
+    above, size = columns.above[resolution], columns.areas[resolution].size + 1
+    if counted.ndim == 1:
+        return np.bincount(above, counted, size).astype(np.int64)
+    return np.stack([np.bincount(above, of, size) for of in counted.T], axis=1).astype(np.int64)
 
 
 def rates_of(counts: Counts) -> dict[str, Floats]:

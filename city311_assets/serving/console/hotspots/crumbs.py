@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from city311_assets.feeds.registry import FEEDS
-from city311_assets.serving.console.hotspots.facts import label_of
+from city311_assets.serving.console.hotspots.facts import label_of, place_of
 from city311_assets.serving.console.hotspots.outlook import ancestor
 from city311_assets.serving.console.hotspots.selection import (
     COARSEST,
@@ -42,9 +42,13 @@ def crumbs(
         )
     ]
     if selection.parent is not None:
+        own = place_of(snapshot, selection.feed, resolution_of(selection.parent), selection.parent)
         for resolution in range(COARSEST, resolution_of(selection.parent) + 1):
             cell = ancestor(selection.parent, resolution)
             search = search_for(selection, measure, parent=cell, resolution=resolution + 1)
             label = label_of(snapshot, selection.feed, resolution, cell)
+            # A larger cell is named after most of it: what one goes into may lie beside that.
+            if place_of(snapshot, selection.feed, resolution, cell) != own:
+                label = f"{label} and around"
             found.append(Crumb(label, search, resolution))
     return tuple(found)

@@ -32,9 +32,16 @@ WITHOUT_BOOKS = """
     select day, max(observed_until) as observed_until, count(*) as records
     from {records} where feed = $feed group by day order by day
 """
-LABELS = f"""
-    select cell as number, label from {CELLS} where feed = $feed and resolution = $resolution
+PLACES = f"""
+    select cell as number, label as place, latitude, longitude
+    from {CELLS} where feed = $feed and resolution = $resolution
 """
+# Clockwise from the north, an eighth of the circle each.
+COMPASS = (
+    "north", "north-east", "east", "south-east", "south", "south-west", "west", "north-west",
+)  # fmt: skip
+# Cells of one city differ in the last digits of their index.
+DIGITS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +99,9 @@ def feeds_held(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
 
 
 def feed_facts(snapshot: Snapshot, feed: str) -> FeedFacts | None:
-    """Return what a file holds of a feed; None where it has no record of it."""
+    """Return what a file holds of a feed; None where it has no record of it or knows none such."""
+    if feed not in FEEDS:
+        return None
     return snapshot.once(("hotspots facts", feed), lambda: _facts(snapshot, feed))
 
 
@@ -106,24 +115,63 @@ def days_of(snapshot: Snapshot, feed: str) -> pl.DataFrame:
 
 
 def labels(snapshot: Snapshot, feed: str, resolution: int) -> pl.DataFrame:
-    """Return what people call the cells of a resolution: `number` (H3), `label`, null for none."""
+    """Return what people call the cells of a resolution, no two of them the same.
+
+    `number` (H3), `cell` (the same, hex), `place` (as gold calls it, which several cells may share)
+    and `label`: the place, and where it is shared, where in it the cell lies; null for both where
+    there is no name.
+    """
 
     def look() -> pl.DataFrame:
         if not snapshot.has(CELLS):
-            return pl.DataFrame(schema={"number": pl.UInt64, "label": pl.String})
-        return snapshot.frame(LABELS, {"feed": feed, "resolution": resolution})
+            texts = dict.fromkeys(("cell", "place", "label"), pl.String)
+            return pl.DataFrame(schema={"number": pl.UInt64} | texts)
+        return told_apart(snapshot.frame(PLACES, {"feed": feed, "resolution": resolution}))
 
     return snapshot.once(("hotspots labels", feed, resolution), look)
+
+
+def told_apart(cells: pl.DataFrame) -> pl.DataFrame:
+    """Return `number, cell, place, label` of cells given as `number, place, latitude, longitude`.
+
+    Of cells that share a place the label says in which direction from their middle each lies, and
+    has the last digits of its index where even that is shared.
+    """
+    north = pl.col("latitude") - pl.col("latitude").mean().over("place")
+    east = (pl.col("longitude") - pl.col("longitude").mean().over("place")) * (
+        pl.col("latitude").radians().cos()
+    )
+    eighth = (pl.arctan2(east, north).degrees() / 45).round().cast(pl.Int64) % len(COMPASS)
+    side = eighth.replace_strict(dict(enumerate(COMPASS)), return_dtype=pl.String)
+    hexes = pl.Series("cell", [format(one, "x") for one in cells["number"]], pl.String)
+    sided = pl.format("{}, {}", "place", "side")
+    return (
+        cells.with_columns(hexes, side=side)
+        .with_columns(digits=pl.col("cell").str.strip_chars_end("f").str.tail(DIGITS))
+        .with_columns(sided=sided, alike=pl.len().over("place", "side"))
+        .with_columns(
+            label=pl.when(pl.len().over("place") == 1)
+            .then("place")
+            .when(pl.col("alike") == 1)
+            .then("sided")
+            .when(pl.len().over("place", "side", "digits") == 1)
+            .then(pl.format("{} ({})", "sided", "digits"))
+            .otherwise(pl.format("{} ({})", "sided", "cell"))
+        )
+        .with_columns(label=pl.when(pl.col("place").is_not_null()).then("label"))
+        .select("number", "cell", "place", "label")
+    )
 
 
 def with_labels(
     snapshot: Snapshot, feed: str, resolution: int, cells: pl.DataFrame
 ) -> pl.DataFrame:
     """Add `cell` (hex) and `label` to cells given as `number`; one without a name has its index."""
-    hexes = pl.Series("cell", [format(one, "x") for one in cells["number"]], pl.String)
-    named = cells.with_columns(hexes).join(
-        labels(snapshot, feed, resolution), on="number", how="left", maintain_order="left"
-    )
+    known = labels(snapshot, feed, resolution).drop("place")
+    named = cells.join(known, on="number", how="left", maintain_order="left")
+    if named["cell"].null_count():
+        hexes = pl.Series("cell", [format(one, "x") for one in named["number"]], pl.String)
+        named = named.with_columns(hexes)
     return named.with_columns(pl.col("label").fill_null(pl.format("cell {}", "cell")))
 
 
@@ -131,6 +179,12 @@ def label_of(snapshot: Snapshot, feed: str, resolution: int, cell: int) -> str:
     """Return what people call a cell; its index where it has no name."""
     found = labels(snapshot, feed, resolution).filter(pl.col("number") == cell)["label"]
     return (found.item() if len(found) else None) or f"cell {cell:x}"
+
+
+def place_of(snapshot: Snapshot, feed: str, resolution: int, cell: int) -> str | None:
+    """Return the place that a cell is named after, which others may share; None without one."""
+    found = labels(snapshot, feed, resolution).filter(pl.col("number") == cell)["place"]
+    return found.item() if len(found) else None
 
 
 def _facts(snapshot: Snapshot, feed: str) -> FeedFacts | None:

@@ -13,11 +13,12 @@ from city311_assets.serving.console.hotspots.outcomes import outcome_mix, street
 from city311_assets.serving.console.hotspots.outlook import Forecast, anomalies, forecast
 from city311_assets.serving.console.hotspots.parts import (
     NONE,
+    Linked,
+    address,
     chart,
     count,
     day,
     folded,
-    link,
     name,
     notes,
     percent,
@@ -103,7 +104,7 @@ def anomalies_panel(snapshot: Snapshot, selection: Selection, measure: str) -> l
         return [sentence("No day of the selection was unusual."), note]
     rows = [
         [
-            link(day(row["day"]), row["search"], measure),
+            Linked(day(row["day"]), address(row["search"], measure)),
             row["label"] or "whole city",
             name(row["category"]),
             ", ".join(row["unusual_streets"] or []) or NONE,

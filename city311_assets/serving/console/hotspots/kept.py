@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 Made = TypeVar("Made")
 
-# A page's questions of some selections; an entry is an array as long as cells or days at most.
-MOST_KEPT = 32
+# A page's questions of some selections, a dozen each; an entry is an array as long as cells or days
+# at most.
+MOST_KEPT = 64
 
 
 class Kept:

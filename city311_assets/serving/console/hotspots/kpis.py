@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from city311_assets.gold.methods.rates import wilson
-from city311_assets.serving.console.hotspots.columns import grid_of
+from city311_assets.serving.console.hotspots.areas import grid_of
 from city311_assets.serving.console.hotspots.comparison import (
     exposure,
     rate_ratio,

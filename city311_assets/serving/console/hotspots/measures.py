@@ -207,7 +207,8 @@ def scale_of(measure: Measure, values: Sequence[float | None], outcome_words: st
 
 
 def _upper(values: Sequence[float | None]) -> float:
-    known = sorted(value for value in values if value is not None and math.isfinite(value))
     # Most cells of a fine grid hold nothing: the scale is of those that do.
-    positive = [value for value in known if value > 0] or [0.0]
+    positive = sorted(value for value in values if value is not None and 0 < value < math.inf) or [
+        0.0
+    ]
     return positive[min(int(len(positive) * BUSY_SHARE), len(positive) - 1)]

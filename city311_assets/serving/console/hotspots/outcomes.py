@@ -4,15 +4,14 @@ What belongs here: the mix of outcomes, the time to close, and the table of stre
 rates of cells (`counts`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
 from city311_assets.gold.methods.rates import wilson
-from city311_assets.serving.console.hotspots.columns import columns_of
-from city311_assets.serving.console.hotspots.counts import KINDS, kinds_of
-from city311_assets.serving.console.hotspots.selection import Selection
+from city311_assets.serving.console.hotspots.columns import KINDS, Columns, columns_of
+from city311_assets.serving.console.hotspots.selection import FINEST, Selection
 from city311_assets.serving.snapshots import Snapshot
 
 MOST_STREETS = 15
@@ -75,7 +74,9 @@ def outcome_mix(snapshot: Snapshot, selection: Selection) -> OutcomeMix:
     """Return what became of the selected records of the place."""
     columns = columns_of(snapshot, selection.feed)
     rows = columns.rows(selection.first, selection.last)
-    state = columns.state[rows][columns.is_chosen(selection, rows)]
+    state = columns.state[rows]
+    if selection.is_filtered or selection.parent is not None:
+        state = state[columns.is_chosen(selection, rows)]
     records = np.bincount(state, minlength=len(columns.states))
     eligible, successes = int(records[: columns.known_states].sum()), int(records[0])
     total = int(records.sum())
@@ -109,6 +110,12 @@ def time_to_close(snapshot: Snapshot, selection: Selection) -> TimeToClose | Non
     records have no time to close.
     """
     columns = columns_of(snapshot, selection.feed)
+    # Neither the size of cells nor what is compared changes it.
+    asked = replace(selection, resolution=FINEST, compare_first=None, compare_last=None)
+    return columns.kept.of(("time to close", asked), lambda: _time_to_close(columns, asked))
+
+
+def _time_to_close(columns: Columns, selection: Selection) -> TimeToClose | None:
     if columns.hours is None or columns.is_closed is None:
         return None
     rows = columns.rows(selection.first, selection.last)
@@ -131,7 +138,7 @@ def streets(snapshot: Snapshot, selection: Selection, most: int = MOST_STREETS) 
     size = len(columns.streets)
     # -1, of those that name none, is the first; what is elsewhere comes after the last.
     key = (columns.street[rows] + np.int32(1)) * np.int32(KINDS)
-    key += kinds_of(columns, columns.is_chosen(selection, rows), rows)
+    key += columns.kind[rows] * columns.is_chosen(selection, rows)
     if selection.parent is not None:
         elsewhere = np.int32((size + 1) * KINDS)
         key = np.where(columns.is_inside(selection.parent, rows), key, elsewhere)

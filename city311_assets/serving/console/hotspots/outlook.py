@@ -7,7 +7,8 @@ from typing import Any
 import polars as pl
 
 from city311_assets.gold.methods.counts import ALL
-from city311_assets.serving.console.hotspots.columns import columns_of, descendants
+from city311_assets.serving.console.hotspots.areas import descendants
+from city311_assets.serving.console.hotspots.columns import columns_of
 from city311_assets.serving.console.hotspots.facts import feed_facts, label_of
 from city311_assets.serving.console.hotspots.selection import (
     Selection,

@@ -4,6 +4,8 @@ What belongs here: breadcrumbs, figures, quick hits. What does not: how they are
 `quick_hits`, `crumbs`).
 """
 
+from collections.abc import Mapping
+
 from dash import html
 from dash.development.base_component import Component
 
@@ -12,7 +14,13 @@ from city311_assets.serving.console.hotspots.facts import feed_facts
 from city311_assets.serving.console.hotspots.kpis import kpis
 from city311_assets.serving.console.hotspots.parts import aria, count, link, sentence
 from city311_assets.serving.console.hotspots.quick_hits import quick_hits
-from city311_assets.serving.console.hotspots.selection import Selection, said, search_for
+from city311_assets.serving.console.hotspots.selection import (
+    Selection,
+    day_words,
+    said,
+    search_for,
+)
+from city311_assets.serving.console.url_state import Value
 from city311_assets.serving.snapshots import Snapshot
 
 
@@ -100,3 +108,20 @@ def held_words(snapshot: Snapshot, feed: str) -> str:
         f"{count(total)} records are held, {facts.first_day} to {facts.last_day}; the portal has "
         f"told all up to {facts.newest_told_day}."
     )
+
+
+def half_chosen(values: Mapping[str, Value], selection: Selection) -> tuple[str, ...]:
+    """Return what to do where only one day of a period is chosen, in sentences."""
+    said = []
+    given = [bool(values.get(name)) for name in ("from", "to")]
+    if given == [True, False]:
+        said.append(
+            f"Choose the second day of the period too; until then it goes up to "
+            f"{day_words(selection.last)}."
+        )
+    if given == [False, True]:
+        said.append(
+            f"Choose the first day of the period too; until then it begins on "
+            f"{day_words(selection.first)}."
+        )
+    return tuple(said)

@@ -6,6 +6,8 @@ What belongs here: what stands where. What does not: what fills it (`callbacks`)
 from dash import dcc, html
 from dash.development.base_component import Component
 
+from city311_assets.serving.console.hotspots.areas import grid_of
+from city311_assets.serving.console.hotspots.asking import stores
 from city311_assets.serving.console.hotspots.bar import PAGE_CONTROLS, bar, measure_field
 from city311_assets.serving.console.hotspots.callbacks import (
     CSV,
@@ -15,7 +17,7 @@ from city311_assets.serving.console.hotspots.callbacks import (
 )
 from city311_assets.serving.console.hotspots.columns import columns_of
 from city311_assets.serving.console.hotspots.controls import PAGE as NAME
-from city311_assets.serving.console.hotspots.facts import feed_facts, feeds_held
+from city311_assets.serving.console.hotspots.facts import feed_facts, feeds_held, labels
 from city311_assets.serving.console.hotspots.parts import Sent, aria
 from city311_assets.serving.console.hotspots.selection import (
     measure_of,
@@ -47,9 +49,8 @@ def layout(snapshot: Snapshot, search: str) -> Component:
     return html.Div(
         [
             dcc.Location(id="hotspots-url", refresh=False),
-            dcc.Store(id="hotspots-selection"),
+            *stores(),
             dcc.Store(id="hotspots-drawn"),
-            dcc.Store(id="hotspots-width"),
             dcc.Download(id="hotspots-download"),
             html.H1("Hotspots"),
             html.Div([html.P(one, className="warn") for one in refused], id="hotspots-refused"),
@@ -64,7 +65,19 @@ def layout(snapshot: Snapshot, search: str) -> Component:
 
 def _body(values: dict[str, Value]) -> list[Component]:
     return [
-        html.Div(id="hotspots-place"),
+        html.Div(
+            [
+                html.Div(id="hotspots-place"),
+                html.Div(
+                    [
+                        html.Button("Copy link to this view", id="hotspots-copy"),
+                        html.Span(id="hotspots-copied", className="quiet", role="status"),
+                    ],
+                    className="buttons",
+                ),
+            ],
+            className="hotspots-where",
+        ),
         _waiting(html.Div(id="hotspots-kpis", className="cards")),
         html.Div(
             [
@@ -81,6 +94,7 @@ def _body(values: dict[str, Value]) -> list[Component]:
                                     responsive=True,
                                     style={"height": "100%"},
                                 ),
+                                id="hotspots-map-frame",
                                 className="map",
                                 role="figure",
                                 **aria(
@@ -104,12 +118,26 @@ def _body(values: dict[str, Value]) -> list[Component]:
             className="columns",
         ),
         html.Section(
+            html.Div(id="hotspots-listed"),
             id="hotspots-records-panel",
             className="panel",
             hidden=True,
             **aria(live="polite"),
         ),
-        _panel("Weekdays and hours", "when"),
+        html.Section(
+            [
+                html.H2("Weekdays and hours"),
+                html.P(id="hotspots-clear", className="quiet"),
+                _waiting(html.Div(id="hotspots-when", className="hotspots-content")),
+                html.Details(
+                    [
+                        html.Summary("In numbers, with links that choose"),
+                        html.Div(id="hotspots-choices"),
+                    ]
+                ),
+            ],
+            className="panel",
+        ),
         html.Div(
             [_panel("Mix by day", "mix"), _panel("Calendar", "calendar")],
             className="columns even",
@@ -138,7 +166,7 @@ def _body(values: dict[str, Value]) -> list[Component]:
                     ],
                     className="buttons",
                 ),
-                _waiting(html.Div(id="hotspots-cells")),
+                _waiting(html.Div(id="hotspots-cells", className="hotspots-content")),
             ],
             className="panel",
         ),
@@ -147,7 +175,8 @@ def _body(values: dict[str, Value]) -> list[Component]:
 
 def _panel(title: str, name: str) -> Component:
     return html.Section(
-        [html.H2(title), _waiting(html.Div(id=f"hotspots-{name}"))], className="panel"
+        [html.H2(title), _waiting(html.Div(id=f"hotspots-{name}", className="hotspots-content"))],
+        className="panel",
     )
 
 
@@ -156,9 +185,12 @@ def _waiting(content: Component) -> Component:
 
 
 def warm(snapshot: Snapshot) -> None:
-    """Read every feed's records, seconds for a million, before the first view asks for them."""
+    """Read every feed's records, names and grids, seconds for a million, before a view asks."""
     for feed, _ in feeds_held(snapshot):
-        columns_of(snapshot, feed)
+        columns = columns_of(snapshot, feed)
+        for resolution, area in columns.areas.items():
+            labels(snapshot, feed, resolution)
+            grid_of(area.tobytes())
 
 
 PAGE = Page(NAME, "Hotspots", layout, register, warm)

@@ -5,7 +5,9 @@ not: what is asked (`selection`) or shown (`panels`). Every text of the data is 
 HTML.
 """
 
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import Any, TypeAlias
 from urllib.parse import urlencode
@@ -93,8 +95,17 @@ def with_interval(value: str, interval: str) -> str:
     return f"{value} ({interval})" if interval else value
 
 
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """A text in a table that leads to another view, or, if it says so, out of the console."""
+
+    text: str
+    href: str
+    is_outside: bool = False
+
+
 def table(
-    heads: Sequence[str], rows: Sequence[Sequence[Any]], caption: str, texts: int = 1
+    heads: Sequence[str], rows: Sequence[Sequence[str | Linked]], caption: str, texts: int = 1
 ) -> Component:
     """Return a table; its first `texts` columns are text, all others numbers.
 
@@ -105,32 +116,28 @@ def table(
 
     Notes
     -----
-    Dash looks at every component again whenever one changes: thousands of cells freeze a browser
-    for seconds, so tables are short and their cells plain texts.
+    The browser makes it from plain texts (`assets/hotspots.js`): Dash looks at every component
+    again whenever one changes, and a component a cell took most of the time of a click.
     """
-    kinds = ["text" if place < texts else "number" for place in range(len(heads))]
-    head = [
-        html.Th(text, scope="col", className=kind) for text, kind in zip(heads, kinds, strict=True)
-    ]
-    body = [
-        html.Tr([html.Td(cell, className=kind) for cell, kind in zip(row, kinds, strict=True)])
-        for row in rows
-    ]
-    return html.Div(
-        html.Table(
-            [
-                html.Caption(caption, className="hotspots-unseen"),
-                html.Thead(html.Tr(head)),
-                html.Tbody(body),
-            ],
-            className="plain",
-        ),
-        className="scroll",
+    told = {
+        "caption": caption,
+        "heads": list(heads),
+        "rows": [[_plain(cell) for cell in row] for row in rows],
+        "texts": texts,
+    }
+    holder: dict[str, Any] = {
+        "data-table": json.dumps(told, ensure_ascii=False, separators=(",", ":")),
         # Reachable by keys, so that a wide table can be scrolled without a mouse.
-        tabIndex="0",
-        role="region",
-        **aria(label=caption),
-    )
+        "tabIndex": "0",
+        "role": "region",
+    }
+    return html.Div(className="scroll", **holder, **aria(label=caption))
+
+
+def _plain(cell: str | Linked) -> str | dict[str, Any]:
+    if isinstance(cell, str):
+        return cell
+    return {"text": cell.text, "href": cell.href, "outside": cell.is_outside}
 
 
 def folded(title: str, lines: Sequence[str]) -> Component:

@@ -292,9 +292,14 @@ def _lowest_rate(asked: Question) -> Sentence | None:
         return None
     overall = counts.total(counts.successes) / total
     n, k = n[tested], k[tested]
+    # Cells of few records repeat: each pair of counts is worked out once.
+    wide = int(n.max()) + 1
+    pairs, which = np.unique(n * wide + k, return_inverse=True)
+    of, among = pairs % wide, pairs // wide
     # Two-sided: cells above pay for being looked at as well.
-    at_least = np.where(k > 0, bdtrc(np.maximum(k, 1) - 1.0, n, overall), 1.0)
-    q = false_discovery(np.minimum(2 * np.minimum(bdtr(k, n, overall), at_least), 1.0))
+    at_least = np.where(of > 0, bdtrc(np.maximum(of, 1) - 1.0, among, overall), 1.0)
+    p = np.minimum(2 * np.minimum(bdtr(of, among, overall), at_least), 1.0)
+    q = false_discovery(p[which.ravel()])
     low, high = wilson(k, n)
     outcome = OUTCOME_WORDS[asked.columns.feed.outcome]
     search = search_for(asked.selection, "rate_wilson")

@@ -25,6 +25,7 @@ WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", 
 HOURS = 24
 # Weeks are compared with the same weekdays a year before.
 A_YEAR = timedelta(days=364)
+YEARS = range(1800, 2200)
 NO_CATEGORY = "yes"
 HEX = re.compile(r"[0-9a-f]{15}")
 IS_CELL = f"select count(*) as found from {CELLS} where feed = $feed and cell = $cell"
@@ -272,11 +273,17 @@ def _compared(values: Mapping[str, Value], problems: list[str]) -> tuple[date | 
         return None, None
     days = []
     for value, name in zip(given, ("compare-from", "compare-to"), strict=True):
+        if not value:
+            which = "first" if name == "compare-from" else "second"
+            problems.append(
+                f"{name}: choose the {which} day to compare with too; until then the same weeks "
+                "last year are compared."
+            )
+            return None, None
         day = parsed_day(value)
         if day is None:
             problems.append(
-                f"{name}: {value or 'nothing'} is not a day; the same weeks last year are "
-                "compared instead."
+                f"{name}: {value} is not a day; the same weeks last year are compared instead."
             )
             return None, None
         days.append(day)
@@ -359,11 +366,15 @@ def listed(value: Value) -> list[str | float]:
 
 
 def parsed_day(value: Value) -> date | None:
-    """Return the day that a text says (`2026-11-03`, a time after it is let go); None if none."""
+    """Return the day that a text says (`2026-11-03`, a time after it is let go); None if none.
+
+    A day of a year that no record can have is none: what a year before or after it lies may not be.
+    """
     try:
-        return date.fromisoformat(str(value)[:10])
+        day = date.fromisoformat(str(value)[:10])
     except ValueError:
         return None
+    return day if day.year in YEARS else None
 
 
 def _day(value: Value, name: str, default: date, problems: list[str]) -> date:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from city311_assets.gold.methods.arrays import Floats
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -28,6 +30,15 @@ def percent(share: float) -> str:
     """Return a share as people read it: whole percent, finer where it is small or nearly all."""
     digits = 1 if 0 < share < 0.1 or 0.99 < share < 1 else 0
     return f"{100 * share:.{digits}f} %"
+
+
+def percents(shares: Floats) -> list[str]:
+    """Return shares as `percent` does, thousands at once; one that is not a number is said so."""
+    fine = ((shares > 0) & (shares < 0.1)) | ((shares > 0.99) & (shares < 1))
+    return [
+        f"{share:.1f} %" if is_fine else f"{share:.0f} %"
+        for share, is_fine in zip((100 * shares).tolist(), fine.tolist(), strict=True)
+    ]
 
 
 def between(low: float, high: float) -> str:

@@ -125,12 +125,27 @@ def by_day(columns: Columns, selection: Selection) -> Ints:
 
 
 def _by_day(columns: Columns, selection: Selection) -> Ints:
+    if not selection.hours and selection.parent is None:
+        return _city_by_day(columns, selection)
     rows, size = columns.rows(selection.first, selection.last), len(columns.categories)
     key = (columns.day[rows] - np.int32(number(selection.first))) * np.int32(size)
     key += columns.category[rows]
-    if selection.weekdays or selection.hours or selection.parent is not None:
-        key = key[columns.is_chosen(selection, rows)]
+    key = key[columns.is_chosen(selection, rows)]
     return np.bincount(key, minlength=selection.days * size).reshape(selection.days, size)
+
+
+def _city_by_day(columns: Columns, selection: Selection) -> Ints:
+    """Return the same of the whole city at all hours: days of the period out of all that are."""
+    counted, first = columns.by_day, number(selection.first)
+    begin = int(columns.day[0]) if columns.day.size else first
+    found = np.zeros((selection.days, counted.shape[1]), np.int64)
+    low = max(first, begin)
+    high = max(min(first + selection.days, begin + len(counted)), low)
+    found[low - first : high - first] = counted[low - begin : high - begin]
+    if selection.weekdays:
+        weekday = weekday_of(np.arange(first, first + selection.days))
+        found[~np.isin(weekday, selection.weekdays)] = 0
+    return found
 
 
 def calendar(snapshot: Snapshot, selection: Selection) -> pl.DataFrame:
@@ -209,11 +224,10 @@ def _by_hour(columns: Columns, selection: Selection) -> Ints:
 
     def count() -> Ints:
         rows = columns.rows(asked.first, asked.last)
-        key = (columns.weekday[rows] - np.int32(1)) * np.int32(HOURS) + columns.hour[rows]
-        key = key * np.int32(2) + columns.is_certain[rows]
         # What is not chosen is counted one place further on: picking it out costs more.
         last = WEEKDAYS * HOURS * 2
-        key = np.where(columns.is_chosen(asked, rows, told=True), key, np.int32(last))
+        is_on = columns.is_chosen(asked, rows, told=True)
+        key = np.where(is_on, columns.slot[rows], np.uint16(last))
         return np.bincount(key, minlength=last + 1)[:last].reshape(WEEKDAYS, HOURS, 2)
 
     return columns.kept.of(("hours", asked), count)

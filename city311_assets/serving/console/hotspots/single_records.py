@@ -11,7 +11,15 @@ from dash import html
 from dash.development.base_component import Component
 
 from city311_assets.feeds.registry import FEEDS
-from city311_assets.serving.console.hotspots.parts import count, link, name, sentence, table
+from city311_assets.serving.console.hotspots.facts import label_of
+from city311_assets.serving.console.hotspots.parts import (
+    Linked,
+    count,
+    link,
+    name,
+    sentence,
+    table,
+)
 from city311_assets.serving.console.hotspots.selection import (
     FINEST,
     HEX,
@@ -20,11 +28,9 @@ from city311_assets.serving.console.hotspots.selection import (
     search_for,
 )
 from city311_assets.serving.snapshots import Snapshot
-from city311_assets.warehouse.tables.gold import CELLS
 from city311_assets.warehouse.tables.silver import RECORDS
 
 MOST_RECORDS = 50
-LABEL = f"select label from {CELLS} where feed = $feed and cell = $cell"
 RECORDS_OF_CELL = """
     select record_id, opened_at, is_time_certain, category, kind, street, record_url,
         count(*) over () as found
@@ -86,7 +92,7 @@ def records_panel(
         text = f"records: {cell} is no cell of resolution {FINEST}, whose records could be listed."
         return [html.P([text, " ", close], className="warn")]
     found, total = records_of(snapshot, selection, cell)
-    label = _label(snapshot, selection.feed, cell)
+    label = label_of(snapshot, selection.feed, FINEST, int(cell, 16))
     title = html.H2(f"Records in {label}")
     if not found:
         return [title, sentence("No record of this cell matches the selection."), close]
@@ -112,20 +118,11 @@ def records_panel(
     ]
 
 
-def _label(snapshot: Snapshot, feed: str, cell: str) -> str:
-    if not snapshot.has(CELLS):
-        return cell
-    found = snapshot.frame(LABEL, {"feed": feed, "cell": int(cell, 16)})["label"].to_list()
-    return str(found[0] or cell) if found else cell
-
-
-def _portal_link(record: SingleRecord) -> Component | str:
+def _portal_link(record: SingleRecord) -> Linked | str:
     # A portal's text could as well be a script's address.
     if not (record.record_url or "").startswith("https://"):
         return record.record_id
-    return html.A(
-        record.record_id, href=record.record_url, target="_blank", rel="noopener noreferrer"
-    )
+    return Linked(record.record_id, str(record.record_url), is_outside=True)
 
 
 def _opened(record: SingleRecord) -> str:

@@ -6,6 +6,7 @@ does not: the counts (`series`).
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import polars as pl
 from dash import html
@@ -13,14 +14,16 @@ from dash.development.base_component import Component
 
 from city311_assets.serving.console.hotspots import figures
 from city311_assets.serving.console.hotspots.parts import (
+    Linked,
+    address,
     chart,
     count,
     day,
     folded,
-    link,
     name,
     notes,
     sentence,
+    table,
 )
 from city311_assets.serving.console.hotspots.selection import WEEKDAYS, Selection, search_for
 from city311_assets.serving.console.hotspots.series import calendar, day_series, weekday_hours
@@ -74,25 +77,19 @@ def mix_panel(snapshot: Snapshot, selection: Selection, _: str) -> list[Componen
     ]
 
 
-def when_panel(snapshot: Snapshot, selection: Selection, measure: str) -> list[Component]:
+def when_panel(snapshot: Snapshot, selection: Selection, _: str) -> list[Component]:
     """Return weekdays and hours, of which a click chooses one; each is of the other's choice."""
     found = weekday_hours(snapshot, selection)
     weekdays, hours = found.weekdays.to_dicts(), found.hours.to_dicts()
-    weekday_said = [
-        f"{WEEKDAYS[row['weekday'] - 1]}: {_rate(row['per_day'])}\n"
-        f"{count(row['records'])} records on {row['days']} such days"
-        for row in weekdays
-    ]
-    hour_said = [
-        f"{row['hour']}:00 to {row['hour']}:59: {_rate(row['per_day'])}\n"
-        f"{count(row['records'])} records on {row['days']} days"
-        for row in hours
-    ]
     by_weekday = figures.chooser(
         [row["weekday"] for row in weekdays],
         [figures.SHORT_WEEKDAYS[row["weekday"] - 1] for row in weekdays],
         [row["per_day"] for row in weekdays],
-        said=weekday_said,
+        said=[
+            f"{_weekday(row)}: {_rate(row['per_day'])}\n"
+            f"{count(row['records'])} records on {row['days']} such days"
+            for row in weekdays
+        ],
         chosen=selection.weekdays,
         unit="records a day",
     )
@@ -100,44 +97,18 @@ def when_panel(snapshot: Snapshot, selection: Selection, measure: str) -> list[C
         [row["hour"] for row in hours],
         [str(row["hour"]) for row in hours],
         [row["per_day"] for row in hours],
-        said=hour_said,
+        said=[
+            f"{_hour(row)}: {_rate(row['per_day'])}\n"
+            f"{count(row['records'])} records on {row['days']} days"
+            for row in hours
+        ],
         chosen=selection.hours,
         unit="records in the hour, a day",
     )
     grid = {
         (row["weekday"], row["hour"]): row["per_day"] for row in found.grid.iter_rows(named=True)
     }
-    links = [
-        *(
-            link(
-                _choice(said, row["weekday"], selection.weekdays),
-                search_for(selection, weekdays=toggled(selection.weekdays, row["weekday"])),
-                measure,
-            )
-            for row, said in zip(weekdays, weekday_said, strict=True)
-        ),
-        *(
-            link(
-                _choice(said, row["hour"], selection.hours),
-                search_for(selection, hours=toggled(selection.hours, row["hour"])),
-                measure,
-            )
-            for row, said in zip(hours, hour_said, strict=True)
-        ),
-    ]
-    is_chosen = bool(selection.weekdays or selection.hours)
-    clear = (
-        link(
-            "Clear weekdays and hours",
-            search_for(selection, weekdays=(), hours=()),
-            measure,
-            id="hotspots-clear-when",
-        )
-        if is_chosen
-        else "Click a bar to choose it, and again to let it go."
-    )
     return [
-        html.P(clear, className="quiet"),
         html.Div(
             [
                 chart("hotspots-weekdays", by_weekday, "Selected records a day, by weekday"),
@@ -152,13 +123,56 @@ def when_panel(snapshot: Snapshot, selection: Selection, measure: str) -> list[C
             "Records of certain time, a day, by weekday and hour",
         ),
         notes(found.notes),
-        html.Details(
-            [
-                html.Summary("In numbers, with links that choose"),
-                html.Div(links, className="hotspots-lines"),
-            ]
+    ]
+
+
+def choices_panel(snapshot: Snapshot, selection: Selection, measure: str) -> list[Component]:
+    """Return the same weekdays and hours in numbers, each a link that chooses it or lets it go."""
+    found = weekday_hours(snapshot, selection)
+    rows = [
+        *(
+            _chosen_or_not(
+                _weekday(row),
+                row,
+                search_for(selection, weekdays=toggled(selection.weekdays, row["weekday"])),
+                measure,
+                is_on=row["weekday"] in selection.weekdays,
+            )
+            for row in found.weekdays.iter_rows(named=True)
+        ),
+        *(
+            _chosen_or_not(
+                _hour(row),
+                row,
+                search_for(selection, hours=toggled(selection.hours, row["hour"])),
+                measure,
+                is_on=row["hour"] in selection.hours,
+            )
+            for row in found.hours.iter_rows(named=True)
         ),
     ]
+    heads = ["Weekday or hour", "Records a day", "Records", "Days"]
+    return [table(heads, rows, "Weekdays and hours, each a link that chooses it")]
+
+
+def _chosen_or_not(
+    said: str, row: dict[str, Any], search: str, measure: str, *, is_on: bool
+) -> list[str | Linked]:
+    text = f"{said} (chosen)" if is_on else said
+    return [
+        Linked(text, address(search, measure)),
+        _decimals(row["per_day"]),
+        count(row["records"]),
+        count(row["days"]),
+    ]
+
+
+def _weekday(row: dict[str, Any]) -> str:
+    return WEEKDAYS[row["weekday"] - 1]
+
+
+def _hour(row: dict[str, Any]) -> str:
+    return f"{row['hour']}:00 to {row['hour']}:59"
 
 
 def calendar_panel(snapshot: Snapshot, selection: Selection, _: str) -> list[Component]:
@@ -192,11 +206,6 @@ def calendar_panel(snapshot: Snapshot, selection: Selection, _: str) -> list[Com
 def toggled(chosen: Sequence[int], key: int) -> tuple[int, ...]:
     """Return a choice with one key more, or without it where it was chosen."""
     return tuple(sorted(set(chosen) ^ {key}))
-
-
-def _choice(said: str, key: int, chosen: Sequence[int]) -> str:
-    text = said.replace("\n", ", ")
-    return f"{text} (chosen)" if key in chosen else text
 
 
 def _rate(per_day: float | None) -> str:

@@ -326,7 +326,10 @@ def test_the_biggest_cluster_shows_all_its_photos_a_page_at_a_time(
         assert f"to {len(seen)} of {own.height}" in said(card)
         # A photo leads to its case and leaves the page of photos as it is.
         record = looked(snapshot, next(found_in(grid, "Link")).href.partition("?")[2])[1]
-        assert (record.photos, record.record) == (chosen.photos, own["record_id"][2 * (chosen.photos - 1)])
+        assert (record.photos, record.record) == (
+            chosen.photos,
+            own["record_id"][2 * (chosen.photos - 1)],
+        )
         older = [one for one in found_in(card, "Link") if one.children == "Older"]
         if not older or len(seen) > own.height:
             break

@@ -10,18 +10,19 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from city311_assets.feeds.chicago_crimes import CHICAGO_CRIMES
+from city311_assets.serving.console.hotspots.areas import descendants
 from city311_assets.serving.console.hotspots.cells import (
     COLUMNS,
     GI_LEVELS,
     cell_measures,
-    hover_lines,
 )
-from city311_assets.serving.console.hotspots.columns import descendants
 from city311_assets.serving.console.hotspots.counts import counts_of
 from city311_assets.serving.console.hotspots.facts import feed_facts
+from city311_assets.serving.console.hotspots.hover_texts import hover_texts
 from city311_assets.serving.console.hotspots.kpis import kpis
 from city311_assets.serving.console.hotspots.measures import MEASURES, scale_of
 from city311_assets.serving.console.hotspots.selection import Selection
+from city311_assets.serving.console.hotspots.sentences import between, percent, percents
 from city311_assets_tests.gold.town import every_day, silver
 from city311_assets_tests.serving.console.hotspots.files import written
 from city311_assets_tests.serving.towns import RARE
@@ -277,14 +278,37 @@ def test_a_cell_is_told_in_plain_text(snapshot, town):
     facts = feed_facts(snapshot, FEED)
     assert facts is not None
     selection = replace(MARCH, categories=(RARE,), resolution=10)
-    first = cell_measures(snapshot, selection).frame.row(0, named=True)
-    said = hover_lines(first, facts).split("\n")
+    frame = cell_measures(snapshot, selection).frame
+    first = frame.row(0, named=True)
+    said = hover_texts(frame, facts)[0].split("\n")
     assert said[0] == first["label"]
     assert said[1] == f"18 of {first['records']} records selected ({first['share']:.0%})".replace(
         "%", " %"
     )
     assert said[2].endswith(f"of {first['eligible']})")
     assert said[3] == "none in the period before"
+
+
+def test_shares_of_thousands_are_written_as_those_of_one():
+    shares = np.append(np.linspace(0, 1, 4_001), [0.125, 0.375, 0.0995, 0.9949, 1 / 3, np.nan])
+    assert percents(shares) == [percent(one) for one in shares.tolist()]
+
+
+def test_every_cell_is_told_by_its_own_row(snapshot):
+    facts = feed_facts(snapshot, FEED)
+    assert facts is not None
+    frame = cell_measures(snapshot, replace(MARCH, weekdays=(6,), resolution=9)).frame
+    told = hover_texts(frame, facts)
+    assert len(told) == frame.height
+    assert hover_texts(frame.reverse(), facts) == told[::-1]
+    for text, row in zip(told, frame.iter_rows(named=True), strict=True):
+        assert text.startswith(f"{row['label']}\n")
+        assert (" times the period before" in text) == (row["change_ratio"] is not None)
+        if row["eligible"]:
+            interval = between(row["rate_low"], row["rate_high"])
+            of = f"({interval}, of {row['eligible']:,})"
+            assert f"{percent(row['rate'])} with an arrest {of}" in text
+        assert ("none can be judged yet" in text) == (row["selected"] > 0 and not row["eligible"])
 
 
 def test_the_frame_has_the_columns_it_promises(snapshot):

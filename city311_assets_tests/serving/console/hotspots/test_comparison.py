@@ -10,16 +10,21 @@ from scipy.stats import binomtest
 
 from city311_assets.feeds.chicago_crimes import CHICAGO_CRIMES
 from city311_assets.serving.console.hotspots.cells import cell_measures
+from city311_assets.serving.console.hotspots.cells_panel import cells_table
 from city311_assets.serving.console.hotspots.comparison import (
+    MOST_EITHER_WAY,
     Comparison,
     RateRatio,
     comparison,
     false_discovery,
     rate_ratios,
 )
+from city311_assets.serving.console.hotspots.comparison_panel import comparison_panel
+from city311_assets.serving.console.hotspots.facts import feed_facts
 from city311_assets.serving.console.hotspots.selection import Selection
 from city311_assets_tests.gold.town import every_day, silver
 from city311_assets_tests.serving.console.hotspots.files import written
+from city311_assets_tests.serving.towns import RARE, RARE_COUNT
 
 FEED = "chicago_crimes"
 MARCH = Selection(FEED, dt.date(2026, 3, 1), dt.date(2026, 3, 31), resolution=9)
@@ -108,6 +113,41 @@ def test_what_rose_since_the_same_weeks_last_year_comes_first(snapshot, town):
     assert (total(found).now_days, total(found).before_days) == (31, 30)
     assert total(found).ratio == pytest.approx(now / 31 / (before / 30))
     assert "Of 2 Mar to 1 Apr 2025 30 of 31 days are held." in found.notes
+
+
+def test_what_rose_and_what_fell_are_told_apart_each_the_least_likely_first(snapshot):
+    found = comparison(snapshot, MARCH)
+    rates = pl.col("now") / total(found).now_days - pl.col("before") / total(found).before_days
+    for some, sign in ((found.rose, 1), (found.fell, -1)):
+        assert 0 < some.height <= MOST_EITHER_WAY
+        expected = found.cells.filter(rates * sign > 0)["cell"].to_list()
+        assert some["cell"].to_list() == expected[: some.height]
+    same = comparison(snapshot, replace(MARCH, compare_first=MARCH.first, compare_last=MARCH.last))
+    assert same.rose.is_empty()
+    assert same.fell.is_empty()
+
+
+def test_the_panel_says_what_q_is_and_when_all_may_be_chance(snapshot):
+    def said(selection):
+        return str(comparison_panel(snapshot, selection, "selected"))
+
+    told = said(replace(MARCH, resolution=8))
+    assert "q is the share of mere chance to expect" in told
+    assert "may all be chance" not in told
+    assert "Where it rose" in told
+    even = said(replace(MARCH, compare_first=MARCH.first, compare_last=MARCH.last))
+    assert "None did: what is listed may all be chance." in even
+    assert "No cell has more records a day than before." in even
+
+
+def test_a_cell_that_had_none_before_says_how_many_it_has_now(snapshot, town):
+    rare = replace(MARCH, categories=(RARE,), resolution=10)
+    now = f"none before, {RARE_COUNT} now"
+    assert now in str(comparison_panel(snapshot, rare, "selected"))
+    facts = feed_facts(snapshot, FEED)
+    assert facts
+    table = str(cells_table(rare, cell_measures(snapshot, rare), facts))
+    assert now in table
 
 
 def test_the_map_and_the_comparison_say_the_same_of_a_cell(snapshot):

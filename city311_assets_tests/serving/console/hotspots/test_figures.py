@@ -1,7 +1,9 @@
 """Figures and actions of the hotspots page: what is drawn of numbers, and where clicks lead."""
 
 import datetime as dt
+from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import h3
 import polars as pl
@@ -12,6 +14,7 @@ from city311_assets.serving.console.hotspots.actions import chosen, drilled, tid
 from city311_assets.serving.console.hotspots.bar import (
     PAGE_CONTROLS,
     category_options,
+    compare_choices,
     period_choices,
 )
 from city311_assets.serving.console.hotspots.cell_maps import changes, figure, view
@@ -203,6 +206,37 @@ def test_a_link_keeps_the_measure_of_the_map(snapshot):
     assert facts
     links = [one["children"].href for one in map(vars, period_choices(selection, facts, "rate"))]
     assert all("measure=rate" in link for link in links)
+
+
+def offered(snapshot, last):
+    """Return the periods that are offered where a feed is held up to a day, by name."""
+    selection, _ = selection_of(asked(MARCH), snapshot)
+    facts = feed_facts(snapshot, "chicago_crimes")
+    assert selection
+    assert facts
+    held = replace(facts, first_day=dt.date(2026, 2, 5), newest_told_day=last, last_day=last)
+    links = [one["children"] for one in map(vars, period_choices(selection, held, "selected"))]
+    return {one.children: values_of(urlsplit(one.href).query, PAGE_CONTROLS) for one in links}
+
+
+def test_this_month_is_from_its_first_day_to_the_newest_that_was_told(snapshot):
+    month = offered(snapshot, dt.date(2026, 3, 17))["This month"]
+    assert (month["from"], month["to"]) == ("2026-03-01", "2026-03-17")
+    month = offered(snapshot, dt.date(2026, 3, 31))["This month"]
+    assert (month["from"], month["to"]) == ("2026-03-01", "2026-03-31")
+
+
+def test_no_period_is_offered_that_begins_before_what_is_held(snapshot):
+    names = [*offered(snapshot, dt.date(2026, 3, 31))]
+    assert names == ["Last 7 days", "Last 28 days", "This month", "Everything"]
+    assert "Last month" in offered(snapshot, dt.date(2026, 4, 30))
+    selection, _ = selection_of(asked(MARCH), snapshot)
+    facts = feed_facts(snapshot, "chicago_crimes")
+    assert selection
+    assert facts
+    for first, wanted in ((facts.first_day, 2), (dt.date(2026, 3, 1), 1)):
+        held = replace(facts, first_day=first)
+        assert len(compare_choices(selection, held, "selected")) == wanted
 
 
 def test_the_page_keeps_every_control_in_its_address():

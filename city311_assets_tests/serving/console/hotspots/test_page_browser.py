@@ -9,9 +9,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import h3
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
-from city311_assets_tests.serving.conftest import Watched
+from city311_assets_tests.serving.console.hotspots.browsing import GRAPH, MAP, Hotspots
 from city311_assets_tests.serving.towns import (
     FORMULA,
     HOSTILE,
@@ -23,95 +23,8 @@ from city311_assets_tests.serving.towns import (
 )
 
 MARCH_OF_CRIMES = "feed=chicago_crimes&from=2026-03-01&to=2026-03-31"
-GRAPH = "document.querySelector('#{} .js-plotly-plot')"
-MAP = GRAPH.format("hotspots-map")
 ROWS = "#hotspots-cells tbody tr"
 SATURDAY, EVENING = 6, 20
-expect.set_options(timeout=30_000)
-
-
-class Hotspots:
-    """The page, opened at a query, and what is read from it."""
-
-    def __init__(self, watched: Watched, console: str, query: str) -> None:
-        self.page: Page = watched.page
-        self.outlines: list[str] = []
-        self.page.on("request", lambda asked: self._note(asked.url))
-        self.page.goto(f"{console}/hotspots?{query}")
-
-    def _note(self, url: str) -> None:
-        if re.search(r"/api/geo/\w+/\d+\.json", url):
-            self.outlines.append(url)
-
-    def wait(self, expression: str, arg: object = None) -> None:
-        """Wait until an expression of the page is true."""
-        self.page.wait_for_function(expression, arg=arg)
-
-    def wait_for_map(self, geometry: str) -> None:
-        """Wait until the cells of some outlines are drawn."""
-        self.wait(
-            f"geometry => {{ const g = {MAP}; const map = g?._fullLayout?.map?._subplot?.map;"
-            " return g?.data?.length === 2 && g.data[1].geojson.endsWith(geometry) && map?.loaded()"
-            " && map.queryRenderedFeatures().some(one => one.source.startsWith('source')); }",
-            geometry,
-        )
-
-    def settle(self) -> None:
-        """Wait until nothing is being fetched, and what is shown has stopped moving."""
-        self.page.wait_for_function(
-            "() => { const height = document.body.scrollHeight; const before = window.before;"
-            " window.before = height; return height === before"
-            " && !document.querySelector('[data-dash-is-loading=true]'); }",
-            polling=300,
-        )
-
-    @property
-    def cells(self) -> list[str]:
-        """The cells with a number on the map, in their order."""
-        return self.page.evaluate(f"{MAP}.data[1].locations")
-
-    def click_on_cell(self, cell: str) -> None:
-        """Click in the middle of a cell of the map."""
-        self.settle()
-        lat, lon = h3.cell_to_latlng(cell)
-        self.page.locator("#hotspots-map").scroll_into_view_if_needed()
-        x, y = self.page.evaluate(
-            f"([lon, lat]) => {{ const map = {MAP}._fullLayout.map._subplot.map;"
-            " const box = map.getCanvas().getBoundingClientRect();"
-            " const at = map.project([lon, lat]); return [box.x + at.x, box.y + at.y]; }",
-            [lon, lat],
-        )
-        self.page.mouse.move(x - 3, y)
-        self.page.mouse.move(x, y)
-        # A click is of the cell that the map has noticed the mouse over.
-        self.wait(f"cell => {MAP}._hoverdata?.[0]?.location === cell", cell)
-        self.page.mouse.click(x, y)
-
-    def click_on_bar(self, chart: str, place: int) -> None:
-        """Click on one bar of a chart, once all charts are of the selection before."""
-        self.settle()
-        bar = self.page.locator(f"#{chart} .bars path").nth(place)
-        bar.scroll_into_view_if_needed()
-        box = bar.bounding_box()
-        assert box
-        self.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-
-    def bars(self, chart: str) -> list[float]:
-        """The heights of a chart's bars."""
-        return self.page.evaluate(f"{GRAPH.format(chart)}.data[0].y")
-
-    def wait_for_asked(self, **wanted: list[str] | None) -> None:
-        """Wait until the address asks for something; None: leaves it out."""
-        for name, values in wanted.items():
-            self.wait(
-                "([name, values]) => JSON.stringify(new URLSearchParams(location.search)"
-                ".getAll(name)) === JSON.stringify(values)",
-                [name, values or []],
-            )
-
-    def first_row(self) -> list[str]:
-        """The texts of the first row of the table of cells."""
-        return self.page.locator(ROWS).first.locator("td").all_inner_texts()
 
 
 def in_march(town: Town) -> Any:
@@ -119,15 +32,42 @@ def in_march(town: Town) -> Any:
     return town.incidents.filter(town.incidents["day"] >= MARCH)
 
 
-def test_clicks_lead_from_the_city_to_the_records_and_breadcrumbs_lead_back(
-    town: Town, console: str, browser_page: Watched
+def test_a_shared_address_shows_the_same_view_and_what_makes_no_sense_in_it_is_named(
+    here: Hotspots,
 ):
-    here = Hotspots(browser_page, console, f"{MARCH_OF_CRIMES}&category={RARE}&resolution=6")
+    query = (
+        f"{MARCH_OF_CRIMES}&category=noise&category={RARE}&weekday=6&hour=20&hour=21"
+        "&resolution=7&measure=share&compare-from=2026-01-01&compare-to=2026-01-31"
+    )
+    here.open(query)
+    page = here.page
+    expect(page.locator("#hotspots-said")).to_have_text(
+        f"noise, {RARE}, 1 to 31 Mar 2026, Saturdays, 20:00 to 21:59"
+    )
+    expect(page.locator("#hotspots-period")).to_have_value("2026-03-01")
+    expect(page.locator("#hotspots-compare-end-date")).to_have_value("2026-01-31")
+    expect(page.locator("#hotspots-resolution input:checked")).to_have_count(1)
+    expect(page.locator("#hotspots-measure")).to_contain_text("Selected share")
+    expect(page.locator("#hotspots-category-words")).to_have_text(f"2: noise, {RARE}")
+    here.wait_for_map("/7.json")
+    assert parse_qs(urlsplit(page.url).query) == parse_qs(query)
+    here.open(f"{MARCH_OF_CRIMES}&resolution=99&category=nope&measure=x&hour=30")
+    refused = page.locator("#hotspots-refused")
+    for name in ("resolution: 99", "category: ", "'nope'", "measure: ", "hour: 30"):
+        expect(refused).to_contain_text(name)
+    here.wait_for_map("/8.json")
+    expect(page.locator("#hotspots-said")).to_have_text("all categories, 1 to 31 Mar 2026")
+
+
+def test_clicks_lead_from_the_city_to_the_records_and_breadcrumbs_lead_back(
+    town: Town, here: Hotspots
+):
+    here.turn_to(f"{MARCH_OF_CRIMES}&category={RARE}&resolution=6")
     parent = ""
     for resolution in range(6, 11):
         here.wait_for_map(f"/{resolution}.json{parent}")
         cell = h3.cell_to_parent(town.rare_cell, resolution)
-        assert here.cells[0] == cell
+        here.wait(f"cell => {MAP}.data[1].locations[0] === cell", cell)
         here.click_on_cell(cell)
         parent = f"?parent={cell}"
     records = here.page.locator("#hotspots-records-panel")
@@ -151,12 +91,13 @@ def test_clicks_lead_from_the_city_to_the_records_and_breadcrumbs_lead_back(
 
 
 def test_a_category_ranks_the_cells_by_itself_and_none_shows_nothing_and_says_so(
-    town: Town, console: str, browser_page: Watched
+    town: Town, here: Hotspots
 ):
-    here = Hotspots(browser_page, console, f"{MARCH_OF_CRIMES}&resolution=10")
+    here.turn_to(f"{MARCH_OF_CRIMES}&resolution=10")
     here.wait_for_map("/10.json")
     first_of_all = here.cells[0]
     assert first_of_all != town.rare_cell
+    asked_before = len(here.outlines)
     page = here.page
     page.locator("#hotspots-category-words").click()
     page.locator("#hotspots-category-search").fill("arso")
@@ -165,31 +106,38 @@ def test_a_category_ranks_the_cells_by_itself_and_none_shows_nothing_and_says_so
     options.first.click()
     expect(page.locator("#hotspots-category-words")).to_have_text(RARE)
     here.wait(f"cell => {MAP}.data[1].locations[0] === cell", town.rare_cell)
-    assert here.first_row()[2] == str(RARE_COUNT)
     expect(
         page.locator("#hotspots-kpi-total .figure, #hotspots-kpi-selected .figure")
     ).to_have_text(str(RARE_COUNT + RARE_ELSEWHERE))
     # The same outlines serve every selection.
-    assert len(here.outlines) == 1
+    assert len(here.outlines) == asked_before <= 1
+    here.show("cells")
+    here.wait(
+        "count => document.querySelector('#hotspots-cells tbody tr')?.cells[2].textContent"
+        " === count",
+        str(RARE_COUNT),
+    )
     page.locator("#hotspots-category-search").fill("")
     page.locator("#hotspots-category-choices a", has_text="None").click()
     here.wait_for_asked(none=["yes"], category=None)
     expect(page.locator("#hotspots-nothing")).to_contain_text("No category is chosen")
-    expect(page.locator("#hotspots-cells")).to_contain_text("nothing is shown")
     here.wait(f"{MAP}.data[1].z.every(value => value === 0)")
+    here.show("cells")
+    expect(page.locator("#hotspots-cells")).to_contain_text("nothing is shown")
     # Choosing one ends the choice of none.
     page.locator("#hotspots-category label", has_text=RARE).click()
     here.wait_for_asked(none=None, category=[RARE])
     expect(page.locator("#hotspots-nothing")).to_have_count(0)
+    here.show("map")
     here.wait(f"cell => {MAP}.data[1].locations[0] === cell", town.rare_cell)
     page.locator("#hotspots-category-choices a", has_text="All").click()
     here.wait(f"cell => {MAP}.data[1].locations[0] === cell", first_of_all)
+    page.locator("#hotspots-category-words").click()
 
 
-def test_weekdays_and_hours_move_together_and_a_second_click_lets_go(
-    town: Town, console: str, browser_page: Watched
-):
-    here = Hotspots(browser_page, console, f"{MARCH_OF_CRIMES}&measure=records")
+def test_weekdays_and_hours_move_together_and_a_second_click_lets_go(town: Town, here: Hotspots):
+    here.turn_to(f"{MARCH_OF_CRIMES}&measure=records")
+    here.show("when")
     weekdays, hours = "hotspots-weekdays", "hotspots-hours"
     here.wait(f"{GRAPH.format(hours)}?.data?.[0]?.y?.length === 24")
     all_weekdays, all_hours = here.bars(weekdays), here.bars(hours)
@@ -216,11 +164,16 @@ def test_weekdays_and_hours_move_together_and_a_second_click_lets_go(
     here.wait(f"want => {GRAPH.format(hours)}.data[0].y[{EVENING}] === want", all_hours[EVENING])
     here.page.locator("#hotspots-clear-when").click()
     here.wait_for_asked(weekday=None, hour=None, measure=["records"])
+    here.show("when")
     here.wait(f"want => {GRAPH.format(weekdays)}.data[0].y[0] === want", all_weekdays[0])
-    # By keys alone: the tables beside the charts have links that choose.
+    # By keys alone: the table below the charts has links that choose.
     here.page.locator("summary", has_text="links that choose").click()
-    here.page.locator("#hotspots-when a", has_text="Tuesday").press("Enter")
-    here.wait_for_asked(weekday=["2"])
+    here.page.locator("#hotspots-choices a", has_text="Tuesday").press("Enter")
+    here.wait_for_asked(weekday=["2"], measure=["records"])
+    expect(here.page.locator("#hotspots-choices a", has_text="Tuesday")).to_have_text(
+        "Tuesday (chosen)"
+    )
+    expect(here.page.locator("#hotspots-choices a:focus")).to_have_text("Tuesday (chosen)")
 
 
 def pl_certain(town: Town) -> Any:
@@ -228,10 +181,9 @@ def pl_certain(town: Town) -> Any:
     return in_march(town)["is_time_certain"]
 
 
-def test_two_periods_are_compared_and_the_map_shows_where_it_changed(
-    town: Town, console: str, browser_page: Watched
-):
-    here = Hotspots(browser_page, console, f"{MARCH_OF_CRIMES}&resolution=8")
+def test_two_periods_are_compared_and_the_map_shows_where_it_changed(town: Town, here: Hotspots):
+    here.turn_to(f"{MARCH_OF_CRIMES}&resolution=8")
+    here.show("comparison")
     ratio = here.page.locator("#hotspots-ratio")
     before = town.incidents.filter(
         town.incidents["day"].is_between(*days("2025-03-02", "2025-03-31"))
@@ -240,11 +192,13 @@ def test_two_periods_are_compared_and_the_map_shows_where_it_changed(
     expect(ratio).to_have_text(f"{now / (before.height / 30):.2f} times")
     here.page.locator("#hotspots-compare-choices a", has_text="days before").click()
     here.wait_for_asked(**{"compare-from": ["2026-01-29"], "compare-to": ["2026-02-28"]})
+    here.show("comparison")
     between = town.incidents["day"].is_between(*days("2026-01-29", "2026-02-28"))
     of_before = town.incidents.filter(between).height / 31
     expect(ratio).to_have_text(f"{now / of_before:.2f} times")
     here.page.locator("#hotspots-comparison a", has_text="Colour the map").click()
     here.wait_for_asked(measure=["change"])
+    here.show("map")
     here.wait(f"cell => {MAP}?.data?.[1]?.locations[0] === cell", town.risen_cell)
     assert here.page.evaluate(f"{MAP}.data[1].zmin") < 0
     expect(here.page.locator("#hotspots-explain")).to_contain_text("the same weeks last year")
@@ -255,10 +209,15 @@ def days(*texts: str) -> tuple[Any, ...]:
     return tuple(type(MARCH).fromisoformat(text) for text in texts)
 
 
-def test_downloads_hold_what_the_table_shows(console: str, browser_page: Watched):
-    here = Hotspots(browser_page, console, f"{MARCH_OF_CRIMES}&resolution=8&measure=rate")
-    expect(here.page.locator(ROWS).first).to_be_visible()
-    shown = [row.locator("td").all_inner_texts() for row in here.page.locator(ROWS).all()]
+def test_downloads_hold_what_the_table_shows_and_links_in_it_lead_into_cells(here: Hotspots):
+    here.turn_to(f"{MARCH_OF_CRIMES}&resolution=8&measure=rate")
+    here.wait_for_map("/8.json")
+    here.wait("document.querySelector('#hotspots-explain').textContent.startsWith('Successes')")
+    here.settle()
+    drawn_cells = here.cells
+    here.show("cells")
+    here.settle()
+    shown = here.in_table("cells")
     with here.page.expect_download() as download:
         here.page.locator("#hotspots-csv").click()
     name, text = download.value.suggested_filename, download.value.path().read_text("utf-8")
@@ -271,42 +230,89 @@ def test_downloads_hold_what_the_table_shows(console: str, browser_page: Watched
         here.page.locator("#hotspots-geojson").click()
     drawn = json.loads(download.value.path().read_text("utf-8"))
     assert [one["id"] for one in drawn["features"]] == [one["cell"] for one in rows]
-    known = [one["cell"] for one in rows if one["rate"]]
-    here.wait_for_map("/8.json")
-    assert here.cells == known
+    assert drawn_cells == [one["cell"] for one in rows if one["rate"]]
+    here.page.locator("#hotspots-cells tbody a").first.click()
+    here.wait_for_asked(cell=[rows[0]["cell"]], resolution=["9"], measure=["rate"])
+    expect(here.page.locator(".crumbs")).to_contain_text(rows[0]["label"])
 
 
-def test_a_shared_address_shows_the_same_view_and_what_makes_no_sense_in_it_is_named(
-    console: str, browser_page: Watched
-):
-    query = (
-        f"{MARCH_OF_CRIMES}&category=noise&category={RARE}&weekday=6&hour=20&hour=21"
-        "&resolution=7&measure=share&compare-from=2026-01-01&compare-to=2026-01-31"
-    )
-    here = Hotspots(browser_page, console, query)
+def test_a_day_alone_is_shown_and_the_second_is_asked_for(here: Hotspots):
+    here.turn_to("feed=chicago_crimes")
     page = here.page
-    expect(page.locator("#hotspots-said")).to_have_text(
-        f"noise, {RARE}, 1 to 31 Mar 2026, Saturdays, 20:00 to 21:59"
+    said = page.locator("#hotspots-said")
+    expect(said).to_have_text("all categories, 1 to 31 Mar 2026")
+    # The days that hold where the address names none look like any others.
+    start = page.locator("#hotspots-period")
+    expect(start).to_have_attribute("placeholder", "2026-03-01")
+    colours = start.evaluate(
+        "one => [getComputedStyle(one, '::placeholder').color, getComputedStyle(one).color]"
     )
-    expect(page.locator("#hotspots-period")).to_have_value("2026-03-01")
-    expect(page.locator("#hotspots-compare-end-date")).to_have_value("2026-01-31")
-    expect(page.locator("#hotspots-resolution input:checked")).to_have_count(1)
-    expect(page.locator("#hotspots-measure")).to_contain_text("Selected share")
-    expect(page.locator("#hotspots-category-words")).to_have_text(f"2: noise, {RARE}")
-    here.wait_for_map("/7.json")
-    assert parse_qs(urlsplit(page.url).query) == parse_qs(query)
-    page.goto(f"{console}/hotspots?{MARCH_OF_CRIMES}&resolution=99&category=nope&measure=x&hour=30")
-    refused = page.locator("#hotspots-refused")
-    for name in ("resolution: 99", "category: ", "'nope'", "measure: ", "hour: 30"):
-        expect(refused).to_contain_text(name)
-    here.wait_for_map("/8.json")
+    assert colours[0] == colours[1]
+    start.click()
+    day = page.locator(".dash-datepicker-calendar-date-inside")
+    day.filter(has_text="10").first.click()
+    here.wait_for_asked(**{"from": ["2026-03-10"], "to": None})
+    problems = page.locator("#hotspots-problems")
+    expect(problems).to_contain_text("Choose the second day")
+    expect(said).to_have_text("all categories, 10 to 31 Mar 2026")
+    day.filter(has_text="17").first.click()
+    here.wait_for_asked(**{"from": ["2026-03-10"], "to": ["2026-03-17"]})
+    expect(problems).to_be_empty()
+    expect(said).to_have_text("all categories, 10 to 17 Mar 2026")
+    page.keyboard.press("Escape")
+
+
+def test_a_copied_link_keeps_to_the_days_that_are_shown(here: Hotspots):
+    here.turn_to("feed=chicago_crimes&measure=rate")
+    page = here.page
     expect(page.locator("#hotspots-said")).to_have_text("all categories, 1 to 31 Mar 2026")
+    expect(page.locator("#hotspots-copy")).to_have_attribute("value", re.compile("measure=rate"))
+    page.locator("#hotspots-copy").click()
+    expect(page.locator("#hotspots-copied")).to_contain_text("Copied")
+    link = urlsplit(page.evaluate("navigator.clipboard.readText()"))
+    assert f"{link.scheme}://{link.netloc}{link.path}" == f"{here.console}/hotspots"
+    asked = parse_qs(link.query)
+    assert (asked["from"], asked["to"]) == (["2026-03-01"], ["2026-03-31"])
+    assert asked["measure"] == ["rate"]
+    # What is said of a link is gone with the view that it was of.
+    page.locator("#hotspots-period-choices a", has_text="Last 7 days").click()
+    expect(page.locator("#hotspots-copied")).to_be_empty()
 
 
-def test_a_feed_without_records_says_so_and_another_can_be_chosen(
-    console: str, browser_page: Watched
-):
-    here = Hotspots(browser_page, console, "feed=nyc_311")
+def test_a_change_asks_only_for_the_panels_in_view_that_it_changes(here: Hotspots):
+    asked: list[str] = []
+    page = here.page
+    page.on(
+        "request",
+        lambda one: (
+            asked.append(json.loads(one.post_data or "{}")["output"])
+            if "_dash-update" in one.url
+            else None
+        ),
+    )
+    here.open(MARCH_OF_CRIMES)
+    here.wait_for_map("/8.json")
+    here.settle()
+    # Nobody has scrolled: what is below is not there yet.
+    expect(page.locator("#hotspots-streets")).to_be_empty()
+    assert not any("hotspots-cells" in one for one in asked)
+    here.show("calendar")
+    here.settle()
+    asked.clear()
+    page.locator("#hotspots-resolution label", has_text="7").locator("input").check()
+    here.wait_for_asked(resolution=["7"])
+    here.show("comparison")
+    here.wait("document.querySelector('#hotspots-comparison [data-table]') !== null")
+    here.show("map")
+    here.wait_for_map("/7.json")
+    here.settle()
+    # A calendar is the same whatever the size of cells.
+    assert not any("hotspots-calendar" in one for one in asked)
+    assert sum("hotspots-map.figure" in one for one in asked) == 1
+
+
+def test_a_feed_without_records_says_so_and_another_can_be_chosen(here: Hotspots):
+    here.open("feed=nyc_311")
     problems = here.page.locator("#hotspots-problems")
     expect(problems).to_contain_text("holds no records of")
     expect(problems).to_contain_text("city311 materialize")
@@ -319,9 +325,11 @@ def test_a_feed_without_records_says_so_and_another_can_be_chosen(
     expect(problems).to_be_empty()
 
 
-def test_names_from_the_data_are_shown_letter_by_letter(console: str, browser_page: Watched):
-    here = Hotspots(browser_page, console, f"{MARCH_OF_CRIMES}&resolution=8")
-    expect(here.page.locator("#hotspots-streets")).to_contain_text(FORMULA)
+def test_names_from_the_data_are_shown_letter_by_letter(here: Hotspots):
+    here.turn_to(f"{MARCH_OF_CRIMES}&resolution=8")
+    here.show("streets")
+    here.wait("document.querySelector('#hotspots-streets tbody tr') !== null")
+    assert FORMULA in [row[0] for row in here.in_table("streets")]
     here.page.locator("#hotspots-category-words").click()
     shown = HOSTILE.replace("_", " ")
     expect(here.page.locator("#hotspots-category")).to_contain_text(shown)
@@ -329,18 +337,31 @@ def test_names_from_the_data_are_shown_letter_by_letter(console: str, browser_pa
     expect(here.page.locator("#hotspots-category-words")).to_have_text(shown)
     here.wait_for_asked(category=[HOSTILE])
     expect(here.page.locator("#hotspots-said")).to_contain_text(shown)
+    here.page.locator("#hotspots-category-words").click()
+    here.show("mix")
     legend = here.page.locator("#hotspots-mix-chart .legendtext")
     expect(legend.first).to_contain_text("<img src=x onerror")
-    expect(here.page.locator("#page img, #page .legend image")).to_have_count(0)
+    # A table is made of texts: whatever stands in it is shown as it is written.
+    here.page.evaluate(
+        "text => document.querySelector('main').append(window.city311Hotspots.table({"
+        " caption: text, heads: [text], texts: 1, rows: [[text], [{ text, href: '/' }]] }))",
+        HOSTILE,
+    )
+    made = here.page.locator("main > table")
+    assert made.locator("td").all_inner_texts() == [HOSTILE, HOSTILE]
+    expect(made.locator("a")).to_have_count(1)
+    expect(here.page.locator("main img, main .legend image")).to_have_count(0)
+    made.evaluate("one => one.remove()")
 
 
-def test_a_phone_scrolls_down_only_and_everything_has_a_name(console: str, browser_page: Watched):
-    browser_page.page.set_viewport_size({"width": 390, "height": 844})
-    here = Hotspots(browser_page, console, MARCH_OF_CRIMES)
+def test_a_phone_scrolls_down_only_and_everything_has_a_name(here: Hotspots):
+    here.page.set_viewport_size({"width": 390, "height": 844})
+    here.open(MARCH_OF_CRIMES)
     here.wait_for_map("/8.json")
-    expect(here.page.locator(ROWS).first).to_be_visible()
     for panel in ("kpis", "hits", "outcome", "when", "mix", "calendar", "forecast", "streets"):
-        expect(here.page.locator(f"#hotspots-{panel} > *").first).to_be_visible()
+        here.show(panel)
+    here.show("cells")
+    expect(here.page.locator(ROWS).first).to_be_visible()
     here.wait("document.documentElement.scrollWidth <= 390")
     assert here.page.evaluate(
         "[...document.querySelectorAll('#page .dash-graph')].every("

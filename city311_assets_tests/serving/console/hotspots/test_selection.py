@@ -71,7 +71,7 @@ def test_without_an_address_it_is_the_newest_days_told_with_a_whole_month_in_the
         ({"cell": "<b>"}, "cell: <b> "),
         ({"weekday": ["0"]}, "weekday: 0 "),
         ({"hour": ["24", "x"]}, "hour: 24, x "),
-        ({"compare-from": "2025-01-01"}, "compare-to: "),
+        ({"compare-from": "2025-01-01"}, "compare-to: choose the second day"),
         ({"compare-from": "2025-02-01", "compare-to": "2025-01-01"}, "compare-from: "),
     ],
 )

@@ -33,6 +33,15 @@ def test_days_and_categories_add_up_to_the_records(snapshot, town):
     assert found.frame["is_told"].all()
 
 
+@pytest.mark.parametrize("first", [MARCH.first, dt.date(2025, 1, 1)])
+def test_chosen_weekdays_hold_their_own_records_and_no_others(first, snapshot, town):
+    chosen = replace(MARCH, first=first, weekdays=(2, 6))
+    found = day_series(snapshot, chosen).frame
+    own = town.incidents.filter(pl.col("day") >= first, pl.col("weekday").is_in([2, 6]))
+    assert found["records"].sum() == own.height
+    assert set(found["start"].dt.weekday()) == ({2, 6} if first == MARCH.first else {1})
+
+
 def test_a_long_period_is_shown_by_week_and_holds_the_same_records(snapshot, town):
     both = replace(MARCH, first=dt.date(2025, 1, 1))
     found = day_series(snapshot, both)
