@@ -1,6 +1,7 @@
 """Measures every stage and writes docs/benchmarks.md.
 
-With names only those stages, with --quick a tenth of everything; neither writes the page.
+With names only those stages, with --quick a tenth of everything, with --times other sizes; none of
+these writes the page.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from benchmarks import (
     points_to_cells,
     risk,
     slice_replaced,
+    volume,
 )
 from benchmarks.measuring import THREADS, Effort, say
 from benchmarks.report import FLAT_WITHIN, PAGE, measured
@@ -38,6 +40,7 @@ STAGES = {
     "api": api.measure,
     "console": console.measure,
     "growth": growth.measure,
+    "volume": volume.measure,
     "load": commands.code_location,
     "month": commands.sample_month,
 }
@@ -45,11 +48,18 @@ PATH = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
 parser.add_argument("--quick", action="store_true", help="a tenth of the sizes, twice each")
+parser.add_argument(
+    "--times",
+    default="",
+    metavar="1,4,16",
+    help="of volume: multiples of its smallest size",
+)
 parser.add_argument("names", nargs="*", metavar="name", help=", ".join(STAGES))
 asked = parser.parse_args()
 if unknown := sorted(set(asked.names) - set(STAGES)):
     parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(STAGES)}")
-effort = Effort(divisor=10, repeats=2) if asked.quick else Effort()
+times = tuple(int(one) for one in asked.times.split(",") if one)
+effort = Effort(divisor=10, repeats=2, times=times) if asked.quick else Effort(times=times)
 rows = []
 for name in [name for name in STAGES if name in asked.names or not asked.names]:
     say(name)
@@ -57,7 +67,7 @@ for name in [name for name in STAGES if name in asked.names or not asked.names]:
         rows += STAGES[name](effort, Path(folder))
 found = measured(rows)
 print(found)
-if asked.quick or asked.names:
+if asked.quick or asked.names or times:
     say(f"{PATH.name} is left as it is: only a full run writes it")
 else:
     told = {"repeats": effort.repeats, "threads": THREADS, "flat": FLAT_WITHIN}

@@ -132,7 +132,9 @@ def published(path: Path, records: int) -> None:
 def _asked(resolution: int, number: int = 0) -> Selection:
     """Return five years but some days, of two categories; against the same weeks a year before."""
     last = FIRST + timedelta(days=YEARS * 365 - 1)
-    first = FIRST + timedelta(days=number)
+    # Other days for each size of cells: records of the same days are counted once for all of them.
+    days = number + (ROUNDS + 1) * RESOLUTIONS.index(resolution)
+    first = FIRST + timedelta(days=days)
     return Selection(
         CHICAGO_CRIMES.name, first, last, categories=CATEGORIES[:2], resolution=resolution
     )

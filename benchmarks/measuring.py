@@ -30,10 +30,15 @@ Work = partial[None]
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is measured: sizes are divided by `divisor`, work is done `repeats` times."""
+    """How much is measured: sizes are divided by `divisor`, work is done `repeats` times.
+
+    `times` are the multiples of the smallest size, for what is measured in several; empty for its
+    own.
+    """
 
     divisor: int = 1
     repeats: int = 5
+    times: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

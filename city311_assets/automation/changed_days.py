@@ -20,7 +20,7 @@ import polars as pl
 
 from city311_assets.automation.day_ranges import Range, coalesced, covers, shown, since
 from city311_assets.automation.jobs import RECORDS_JOBS, asking_for
-from city311_assets.automation.runs import UNFINISHED, days_of, is_about
+from city311_assets.automation.runs import days_of, is_about, unfinished
 from city311_assets.automation.schedules import RECENT_DAYS
 from city311_assets.bronze.sources import Sources, day_counts
 from city311_assets.clients.errors import SourceError
@@ -50,6 +50,8 @@ RELOADED_DAYS = 62
 UNANSWERED_AFTER = timedelta(hours=24)
 FIRST_RETRY_AFTER = timedelta(minutes=30)
 MOST_ATTEMPTS = 5
+# No clock is wrong by so much.
+LONG_AGO = timedelta(days=36_500)
 ATTEMPT = "city311/attempt"
 FINISHED = [
     dg.DagsterRunStatus.SUCCESS,
@@ -220,7 +222,7 @@ def stale(books: pl.DataFrame) -> list[date]:
 
 def decide(cursor: Cursor, seen: Seen, days: Sequence[date]) -> Decision:
     """Return what to ask for and what to remember; `days` are those that have a slice."""
-    asked_at = dict(seen.books.drop_nulls("asked_at").select("day", "asked_at").iter_rows())
+    asked_at = _asked_at(seen)
     differing = {} if seen.is_reload else changed(seen.told, seen.held)
     pending, accepted = _unanswered(cursor, seen, differing, asked_at)
     reasons: list[str] = []
@@ -259,6 +261,16 @@ def decide(cursor: Cursor, seen: Seen, days: Sequence[date]) -> Decision:
     if waiting:
         reasons.append(f"{waiting} days wait")
     return Decision(ranges, _next(cursor, seen, pending, accepted), reasons)
+
+
+def _asked_at(seen: Seen) -> dict[date, datetime]:
+    """Return when each day was asked for.
+
+    A clock that was fast for a night has told times that are still to come: of such a day it is
+    known that it was asked for, and not when.
+    """
+    told = seen.books.drop_nulls("asked_at").select("day", "asked_at").iter_rows()
+    return {day: at if at <= seen.now else at - LONG_AGO for day, at in told}
 
 
 def _unanswered(
@@ -475,7 +487,7 @@ def _requests(decision: Decision, before: Cursor, job: str) -> Iterator[dg.RunRe
 
 
 def _under_way(instance: dg.DagsterInstance, key: dg.AssetKey, job: str) -> set[date]:
-    runs = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
+    runs = instance.get_runs(unfinished(datetime.now(UTC)))
     return {day for run in runs if is_about(run, key, job) for day in days_of(run)}
 
 

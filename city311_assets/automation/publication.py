@@ -7,7 +7,7 @@ import dagster as dg
 from dagster_shared.check import CheckError
 
 from city311_assets.automation.check_results import Described, check_results, described
-from city311_assets.automation.runs import UNFINISHED, days_of
+from city311_assets.automation.runs import days_of, unfinished
 from city311_assets.serving.publication import publish_all
 from city311_assets.settings import settings
 from city311_assets.warehouse.resource import Warehouse
@@ -80,9 +80,7 @@ def publication(
     checks = check_results(context.instance, declared).version or "unread"
     if held and held.data_version == version and checks in {"unread", held.checks_version}:
         return dg.SkipReason(f"version {version} is published")
-    under_way = context.instance.get_runs(
-        dg.RunsFilter(job_name=PUBLISH_JOB.name, statuses=UNFINISHED), limit=1
-    )
+    under_way = context.instance.get_runs(unfinished(datetime.now(UTC), PUBLISH_JOB.name), limit=1)
     if under_way:
         return dg.SkipReason("a publication is under way")
     tried = context.instance.get_run_records(

@@ -1,6 +1,6 @@
 """Runs of the graph as the automation sees them: which days one is about, and of which assets."""
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 import dagster as dg
 
@@ -11,9 +11,17 @@ UNFINISHED = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+# A run that has not ended so long after it was asked for never will: its process died before it
+# began, and nothing ends such a run.
+ABANDONED_AFTER = timedelta(hours=24)
 DAY = "dagster/partition"
 FIRST = "dagster/asset_partition_range_start"
 LAST = "dagster/asset_partition_range_end"
+
+
+def unfinished(at: datetime, job: str | None = None) -> dg.RunsFilter:
+    """Return the filter of runs, of all jobs or of one, that are under way at an instant."""
+    return dg.RunsFilter(job_name=job, statuses=UNFINISHED, created_after=at - ABANDONED_AFTER)
 
 
 def days_of(run: dg.DagsterRun) -> list[date]:

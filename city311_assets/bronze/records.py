@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import dagster as dg
 import polars as pl
 
-from city311_assets.bronze.slices import HELD, Asked, mark_stale, note_slices
+from city311_assets.bronze.slices import HELD, Asked, mark_stale, note_slices, told_by_then
 from city311_assets.bronze.sources import Sources, day_counts, refuse_mixed_origins
 from city311_assets.bronze.withdrawn_records import follow_moved_records, withdrawn_records
 from city311_assets.clients.socrata import Answer
@@ -72,18 +72,24 @@ def bronze_rows(
 
 
 def not_older(
-    held: pl.DataFrame, books: pl.DataFrame, rows: pl.DataFrame, observed_until: datetime
+    held: pl.DataFrame,
+    books: pl.DataFrame,
+    rows: pl.DataFrame,
+    observed_until: datetime,
+    now: datetime,
 ) -> pl.DataFrame:
     """Return a complete answer's rows, but of a day that was observed later what is held of it.
 
     Of two runs over the same day the one that asked last is right, whichever writes last. `books`
-    (`day, asked_at`) know it of days that were found empty too.
+    (`day, asked_at`) know it of days that were found empty too. What says that it was observed
+    after `now` was stamped by a clock that was wrong, and is no later.
     """
     known = [
         held.select("day", pl.col("observed_until").alias("at")),
         books.select("day", pl.col("asked_at").alias("at")),
     ]
-    by_day = pl.concat(known).group_by("day").agg(pl.col("at").max())
+    sound = pl.concat(known).with_columns(told_by_then("at", now))
+    by_day = sound.group_by("day").agg(pl.col("at").max())
     later = by_day.filter(pl.col("at") > observed_until)
     return pl.concat(
         [rows.join(later, on="day", how="anti"), held.join(later, on="day", how="semi")]
@@ -166,13 +172,26 @@ class Written:
     stale_days: list[str]
 
 
-def write(session: Session, feed: Feed, answer: Answer, origin: str, part: Slice) -> Written:
-    """Replace a slice by an answer, and keep what it withdraws."""
+def write(
+    session: Session,
+    feed: Feed,
+    answer: Answer,
+    origin: str,
+    part: Slice,
+    *,
+    now: datetime | None = None,
+) -> Written:
+    """Replace a slice by an answer, and keep what it withdraws.
+
+    `now` is the instant of the sources' clock, UTC; default: this machine's.
+    """
+    fetched_at = datetime.now(UTC).replace(tzinfo=None)
+    now = now.astimezone(UTC).replace(tzinfo=None) if now else fetched_at
     table = RECORDS[feed.name]
     session.prepare(table, WITHDRAWN_RECORDS, SLICES)
     refuse_mixed_origins(session, origin)
     held = session.read(SLICE.format(table=table, where=table.where), part.params)
-    rows = bronze_rows(feed, answer, origin, datetime.now(UTC).replace(tzinfo=None))
+    rows = bronze_rows(feed, answer, origin, fetched_at)
     earlier = session.read(
         SLICE.format(table=WITHDRAWN_RECORDS, where=WITHDRAWN_RECORDS.where), part.params
     )
@@ -180,14 +199,14 @@ def write(session: Session, feed: Feed, answer: Answer, origin: str, part: Slice
     elsewhere = session.read(ELSEWHERE.format(table=table), part.params, wanted=wanted)
     if answer.is_complete:
         books = session.read(HELD, part.params)
-        rows = not_older(held, books, rows, answer.observed_until)
+        rows = not_older(held, books, rows, answer.observed_until, now)
     else:
         rows = joined(held, rows, earlier, elsewhere, answer.absent)
     gone = withdrawn_records(held, rows, earlier, elsewhere, answer.observed_until)
     session.replace(table, rows, part)
     session.replace(WITHDRAWN_RECORDS, gone, part)
     follow_moved_records(session, rows, part.params)
-    asked = Asked(part, answer.observed_until, answer.is_complete)
+    asked = Asked(part, answer.observed_until, answer.is_complete, now)
     arrived = rows.join(held, on=["day", "record_id"], how="anti")
     note_slices(session, table, rows, asked)
     stale = mark_stale(session, arrived, elsewhere, asked)
@@ -230,7 +249,7 @@ def records(feed: Feed) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
         if answer.undeclared:
             context.log.warning(f"kept in `extra`, not declared: {', '.join(answer.undeclared)}")
         written = warehouse.write(
-            lambda session: write(session, feed, answer, sources.origin, part)
+            lambda session: write(session, feed, answer, sources.origin, part, now=sources.now())
         )
         changes = written.changes
         note_days(context, key, changes, part)

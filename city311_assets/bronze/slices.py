@@ -30,11 +30,27 @@ MARK_STALE = f"""
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a source was asked for, and when (UTC); a file that tells some rows is not complete."""
+    """What a source was asked for, and when (UTC); a file that tells some rows is not complete.
+
+    `now` is when the answer is written: an instant after it was told by a clock that was wrong.
+    None believes them all.
+    """
 
     part: Slice
     at: datetime
     is_complete: bool
+    now: datetime | None = None
+
+
+def told_by_then(instant: str, now: datetime | None) -> pl.Expr:
+    """Return a column of instants, null where one is later than `now`.
+
+    A host's clock that was fast for a night has stamped what it wrote with times that are still to
+    come; believed, they would make every answer until then the older one.
+    """
+    if now is None:
+        return pl.col(instant)
+    return pl.when(pl.col(instant) <= now).then(instant).alias(instant)
 
 
 def slices(held: pl.DataFrame, rows: pl.DataFrame, asked: Asked) -> pl.DataFrame:
@@ -44,6 +60,7 @@ def slices(held: pl.DataFrame, rows: pl.DataFrame, asked: Asked) -> pl.DataFrame
     """
     counted = rows.group_by("day").agg(pl.len().cast(pl.Int64).alias("rows"))
     if asked.is_complete:
+        held = held.with_columns(told_by_then("asked_at", asked.now))
         days = pl.DataFrame({"day": list(asked.part.days)}, schema={"day": pl.Date})
     else:
         days = pl.concat([held.select("day"), counted.select("day")]).unique()

@@ -69,7 +69,7 @@ def weather_forecasts(city: City) -> list[dg.AssetsDefinition | dg.AssetChecksDe
     ) -> dg.MaterializeResult:
         """Forecasts for one city, by the newest complete local day when they were issued."""
         part = Slice.of(context, city.name, "city")
-        now = datetime.now(UTC)
+        now = sources.now()
         day = newest_complete_day(now, city.timezone)
         is_current = part.start <= day < part.end
         if is_current:

@@ -18,6 +18,7 @@ from pathlib import Path
 import dagster as dg
 
 from city311_assets.automation.day_ranges import coalesced
+from city311_assets.automation.runs import UNFINISHED
 from city311_assets.partitions import (
     AFTER_MONTHS,
     CARRIES_ON,
@@ -229,7 +230,8 @@ def end_abandoned_runs(instance: dg.DagsterInstance) -> int:
     """Mark as failed the runs whose process, one of this machine's, is gone; return how many."""
     host = socket.gethostname()
     abandoned = 0
-    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+    # Also what had not begun when the process died: its days would be under way for ever.
+    for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
         where, _, process = run.tags.get(PROCESS_TAG, "").rpartition(":")
         if where == host and not Path(f"/proc/{process}").exists() and Path("/proc").exists():
             instance.report_run_failed(run, f"its process {process} is gone")

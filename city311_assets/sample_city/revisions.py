@@ -110,8 +110,12 @@ def _reloaded(number: int, at: str) -> Step:
         ids = [
             f"row-{blake2b(f'{number} {old}'.encode()).hexdigest()[:12]}" for old in frame[ROW_ID]
         ]
+        # What was opened or changed since bears its own stamps; text of one form compares as
+        # instants do.
         stamps = [
-            pl.lit(at).alias(n) for n in (ROW_CREATED_AT, ROW_UPDATED_AT) if n in frame.columns
+            pl.max_horizontal(n, pl.lit(at)).alias(n)
+            for n in (ROW_CREATED_AT, ROW_UPDATED_AT)
+            if n in frame.columns
         ]
         return frame.with_columns(pl.Series(ROW_ID, ids, pl.String), *stamps)
 

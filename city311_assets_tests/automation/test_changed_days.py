@@ -134,6 +134,15 @@ def test_an_answer_that_was_asked_for_before_settles_nothing():
     assert day(3) in second.cursor.pending_days
 
 
+def test_an_answer_stamped_by_a_fast_clock_settles_nothing():
+    by_fast_clock = frame(BOOKS, [(one, 5, at(7), None) for one in DAYS])
+    news = told((9, 2, "12"))
+    first = decide(Cursor(), seen(0, books=by_fast_clock, told=news), DAYS)
+    assert asks(first) == [(9, 9)]
+    again = decide(first.cursor, seen(1, books=by_fast_clock, told=news), DAYS)
+    assert (set(again.cursor.pending_days), dict(again.cursor.accepted)) == ({day(9)}, {})
+
+
 def test_a_portal_that_contradicts_itself_is_believed_once():
     news = told((3, 2, "10"))
     first = decide(Cursor(), seen(told=news), DAYS)

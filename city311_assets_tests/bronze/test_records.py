@@ -371,17 +371,30 @@ def asked(*hours: int) -> pl.DataFrame:
 
 def test_of_two_complete_answers_the_one_asked_for_last_stands_whichever_writes_last():
     held = rows_of(("a", 9, "x"), ("b", 9, "x"))
-    assert not_older(held, asked(), rows_of(("a", 3, "y")), at(3)).equals(held)
-    assert not_older(held, asked(), rows_of(), at(3)).equals(held)
-    newer = not_older(held, asked(9), rows_of(("a", 10, "y")), at(10))
+    assert not_older(held, asked(), rows_of(("a", 3, "y")), at(3), at(9)).equals(held)
+    assert not_older(held, asked(), rows_of(), at(3), at(9)).equals(held)
+    newer = not_older(held, asked(9), rows_of(("a", 10, "y")), at(10), at(11))
     assert newer["record_id"].to_list() == ["a"]
-    assert not_older(held, asked(9), rows_of(), at(10)).is_empty()
+    assert not_older(held, asked(9), rows_of(), at(10), at(11)).is_empty()
 
 
 def test_a_day_that_was_found_empty_later_stays_empty():
     older = rows_of(("a", 3, "y"))
-    assert not_older(rows_of(), asked(9), older, at(3)).is_empty()
-    assert not_older(rows_of(), asked(2), older, at(3)).equals(older)
+    assert not_older(rows_of(), asked(9), older, at(3), at(9)).is_empty()
+    assert not_older(rows_of(), asked(2), older, at(3), at(9)).equals(older)
+
+
+def test_what_a_fast_clock_wrote_gives_way_once_the_clock_is_right(warehouse: Warehouse):
+    fast, right, later = answered(16, "a"), answered(9, "a", "b"), answered(11, "b")
+    for answer, now, wanted in [
+        (fast, 16, ["a"]),
+        (right, 9, ["a", "b"]),
+        (later, 11, ["b"]),
+        (right, 12, ["b"]),
+    ]:
+        with warehouse.transaction() as session:
+            write(session, SF_311, answer, "portal", PART, now=at(now).replace(tzinfo=dt.UTC))
+        assert numbers(warehouse) == wanted
 
 
 def answered(hour: int, *records: str, is_complete: bool = True) -> Answer:

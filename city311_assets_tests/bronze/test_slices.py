@@ -70,6 +70,11 @@ def test_an_answer_that_was_asked_for_earlier_turns_no_clock_back():
     assert kept(made) == [(DAY, 1, at(9), None)]
 
 
+def test_a_time_that_is_still_to_come_is_no_clocks_to_turn_back():
+    asked = Asked(BOTH.day(DAY), at(5), is_complete=True, now=at(6))
+    assert kept(slices(held((DAY, 1, at(9), None)), rows(DAY), asked)) == [(DAY, 1, at(5), None)]
+
+
 @pytest.mark.parametrize(("asked", "is_stale"), [(5, True), (6, False), (7, False)])
 def test_an_answer_since_then_clears_the_mark(asked: int, is_stale: bool):
     before = held((DAY, 1, at(4), at(6)))

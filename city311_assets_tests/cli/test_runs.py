@@ -5,7 +5,15 @@ import datetime as dt
 import dagster as dg
 import pytest
 
-from city311_assets.cli.runs import RangeRefusedError, plan, refuse_uncovered
+from city311_assets.automation.runs import UNFINISHED
+from city311_assets.cli.runs import (
+    PROCESS_TAG,
+    RangeRefusedError,
+    end_abandoned_runs,
+    plan,
+    refuse_uncovered,
+    this_process,
+)
 from city311_assets.partitions import AFTER_MONTHS, DAYS, LOOKS_AHEAD, MONTHS, range_tags
 
 FIRST = dt.date(2026, 1, 30)
@@ -95,3 +103,22 @@ def test_a_day_without_a_slice_is_refused():
     refuse_uncovered(newest, newest)
     with pytest.raises(RangeRefusedError, match="after the newest day"):
         refuse_uncovered(newest, newest + dt.timedelta(days=1))
+
+
+@dg.job
+def bringing() -> None: ...
+
+
+# A queued run is no process's.
+@pytest.mark.parametrize("status", [s for s in UNFINISHED if s != dg.DagsterRunStatus.QUEUED])
+def test_runs_of_a_process_that_is_gone_are_ended_wherever_they_stood(status: dg.DagsterRunStatus):
+    own = this_process()
+    gone = f"{own.rpartition(':')[0]}:{2**22 + 1}"
+    with dg.DagsterInstance.ephemeral() as instance:
+        left, mine, daemons = (
+            instance.create_run_for_job(bringing, status=status, tags=tags).run_id
+            for tags in ({PROCESS_TAG: gone}, {PROCESS_TAG: own}, {})
+        )
+        assert end_abandoned_runs(instance) == 1
+        statuses = {run.run_id: run.status for run in instance.get_runs()}
+    assert statuses == {left: dg.DagsterRunStatus.FAILURE, mine: status, daemons: status}

@@ -397,6 +397,23 @@ def test_a_dataset_loaded_anew_has_the_same_rows_under_other_ids(city):
     assert ids(city, limit="20") == sorted(row[":id"] for row in rows)
 
 
+def test_what_changes_after_a_dataset_was_loaded_anew_says_when():
+    plan = [{"kind": "dataset_reloaded", "times": 1}]
+    sample = SampleCity(records_per_day=60, now=NOW, start=NOW.date(), faults=plan)
+    page = {"$select": ":id, :created_at, :updated_at"}
+    with serving(sample) as served, httpx.Client(base_url=served.url) as client:
+        loaded = client.get(ROWS, params=page).json()
+        sample.now = NOW + dt.timedelta(hours=5)
+        later = client.get(ROWS, params=page).json()
+    (stamp,) = {row[":updated_at"] for row in loaded}
+    assert {row[":created_at"] for row in loaded} == {stamp}
+    assert {row[":id"] for row in loaded} < {row[":id"] for row in later}
+    assert min(row[":updated_at"] for row in later) == stamp
+    changed = {row[":id"] for row in later if row[":updated_at"] > stamp}
+    assert changed & {row[":id"] for row in loaded}
+    assert changed - {row[":id"] for row in loaded}
+
+
 def test_generated_records_change_too():
     where = "requested_datetime >= '2026-03-02T00:00:00' and requested_datetime < '2026-03-03'"
     page = {"$select": ":id", "$where": where, "$order": ":id"}
