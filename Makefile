@@ -66,7 +66,7 @@ check: $(READY)
 	$(BIN)/python docs/generate.py --check
 
 test: check
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 trials: $(READY)
 	$(BIN)/python -m pytest city311_assets_tests/trials -m trial --trials-report=docs/trials.md

@@ -31,7 +31,21 @@ hypothesis.settings.load_profile("no deadline")
 # A developer's own .env is not what is tested.
 Settings.model_config["env_file"] = None
 
+# Begun first, so that the last minutes are short tests that two processes share.
+LONG_FILES = (
+    "cli/test_main.py",
+    "browser.py",
+    "atlas/test_months.py",
+    "test_lake.py",
+    "test_faults.py",
+)
+
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files that take long before the others; `--no-loadscope-reorder` keeps this order."""
+    items.sort(key=lambda item: not str(item.path).endswith(LONG_FILES))
 
 
 @pytest.fixture(autouse=True, scope="session")
