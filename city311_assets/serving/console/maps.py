@@ -107,7 +107,8 @@ def cell_map(
         "y": 0,
         "yanchor": "top",
         "thickness": 10,
-        "len": 0.9,
+        # So long that a word centred on its end is not cut off.
+        "len": 0.78,
         "tickformat": scale.tick_format,
     }
     if scale.ticks is not None:
