@@ -13,6 +13,7 @@ from city311_assets.bronze import records as bronze
 from city311_assets.bronze.boundaries import area_rows
 from city311_assets.clients.socrata import parse_pages
 from city311_assets.feeds.chicago_311 import CHICAGO, CHICAGO_311
+from city311_assets.feeds.feed import City
 from city311_assets.sample_city.geography import boundaries
 from city311_assets.silver import assets as silver
 from city311_assets.silver.requests import request_rows
@@ -23,20 +24,20 @@ from city311_assets.warehouse.tables.silver import REQUESTS
 ROWS, TIMES = 20_000, (1, 4, 16)
 
 
-def store_boundaries(warehouse: Warehouse) -> None:
-    """Put the sample city's areas of Chicago into a warehouse."""
+def store_boundaries(warehouse: Warehouse, city: City) -> None:
+    """Put the sample city's areas of a city into a warehouse."""
     found = []
-    for areas in CHICAGO.boundaries:
-        published = json.loads(json.dumps(boundaries(CHICAGO.portal, areas.dataset)))
+    for areas in city.boundaries:
+        published = json.loads(json.dumps(boundaries(city.portal, areas.dataset)))
         found.append(area_rows(published["features"], areas))
-    known = {"city": CHICAGO.name, "fetched_from": "sample", "fetched_at": NOW}
+    known = {"city": city.name, "fetched_from": "sample", "fetched_at": NOW}
     rows = pl.concat(found).with_columns(pl.lit(value).alias(name) for name, value in known.items())
-    warehouse.replace(BOUNDARIES, rows, CHICAGO.name)
+    warehouse.replace(BOUNDARIES, rows, city.name)
 
 
 def ours(folder: str) -> None:
     warehouse, files = Warehouse(database="warehouse.duckdb"), pages_in(folder)
-    store_boundaries(warehouse)
+    store_boundaries(warehouse, CHICAGO)
     with metered("bronze"):
         rows = parse_pages(files, CHICAGO_311.column_names)
         with warehouse.transaction() as session:

@@ -16,9 +16,9 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
+from benchmarks.growth import store_boundaries
 from benchmarks.measuring import Cost, Effort, metered, run, say
 from benchmarks.report import FLAT_WITHIN, Row, flatness, verdict
-from city311_assets.bronze.boundaries import area_rows
 from city311_assets.bronze.records import records
 from city311_assets.bronze.sources import RecordSource, Sources
 from city311_assets.clients.socrata import Answer, parse_pages
@@ -34,11 +34,9 @@ from city311_assets.gold.forecast_scores import forecast_scores
 from city311_assets.gold.forecasts import forecasts
 from city311_assets.gold.hotspots import hotspots
 from city311_assets.partitions import range_tags
-from city311_assets.sample_city.geography import boundaries
 from city311_assets.sample_city.records import day_records
 from city311_assets.silver.requests import requests
 from city311_assets.warehouse.resource import Warehouse
-from city311_assets.warehouse.tables.bronze import BOUNDARIES
 from city311_assets.warehouse.tables.registry import TABLES
 
 FIRST = date(2025, 1, 1)
@@ -139,17 +137,6 @@ class Written(Sources):
         return nullcontext(Pages(Path(self.folder)))
 
 
-def store_boundaries(warehouse: Warehouse) -> None:
-    """Put the sample city's areas of New York into the warehouse."""
-    found = []
-    for areas in NEW_YORK.boundaries:
-        published = json.loads(json.dumps(boundaries(NEW_YORK.portal, areas.dataset)))
-        found.append(area_rows(published["features"], areas))
-    known = {"city": NEW_YORK.name, "fetched_from": "sample", "fetched_at": NOW}
-    rows = pl.concat(found).with_columns(pl.lit(value).alias(name) for name, value in known.items())
-    warehouse.replace(BOUNDARIES, rows, NEW_YORK.name)
-
-
 @dataclass(frozen=True)
 class Graph:
     """What runs the assets of New York's feed, a part of them at a time."""
@@ -176,7 +163,7 @@ def ours(folder: str, days: str, told: str) -> None:
     """Bring so many days in, month by month; write to `told` what they came to."""
     warehouse, pages = Warehouse(database="warehouse.duckdb"), Path("pages")
     pages.mkdir()
-    store_boundaries(warehouse)
+    store_boundaries(warehouse, NEW_YORK)
     rows = 0
     with dg.DagsterInstance.ephemeral() as instance:
         graph = Graph(warehouse, Written(origin="sample", folder=str(pages)), instance)
