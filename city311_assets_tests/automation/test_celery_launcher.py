@@ -6,6 +6,7 @@ from typing import cast
 
 import dagster as dg
 import pytest
+from celery import signals
 from celery.contrib.testing.worker import start_worker
 from dagster._core.launcher import WorkerStatus
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
@@ -31,6 +32,20 @@ def launcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[WatchedCeleryRunLaunch
         made.celery.close()
 
 
+@pytest.fixture
+def logging_as_it_is(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Logging that a worker within this process leaves alone: it would be so for every test."""
+
+    def nothing(**_: object) -> None:
+        """Stand for a set-up of logging, in place of Celery's."""
+
+    for name in ("LEVEL", "FILE", "FORMAT"):
+        monkeypatch.setenv(f"_MP_FORK_LOG{name}_", "")
+    signals.setup_logging.connect(nothing)
+    yield
+    signals.setup_logging.disconnect(nothing)
+
+
 def begun(launcher: WatchedCeleryRunLauncher, state: str = "STARTED") -> None:
     launcher.celery.backend.store_result(TASK, {"hostname": "worker@gone", "pid": 7}, state)
 
@@ -49,7 +64,9 @@ def test_a_task_that_is_over_while_its_run_is_not_fails_the_run_at_once(launcher
     assert (found.status, "is over (SUCCESS)" in str(found.msg)) == (WorkerStatus.FAILED, True)
 
 
-def test_a_task_that_a_worker_has_is_running_however_long_it_takes(launcher, monkeypatch):
+def test_a_task_that_a_worker_has_is_running_however_long_it_takes(
+    launcher, monkeypatch, logging_as_it_is
+):
     monkeypatch.setattr(module, "GONE_AFTER_SECONDS", 0.0)
     monkeypatch.setattr(module, "ANSWERED_WITHIN_SECONDS", 5.0)
     seen: list[WorkerStatus] = []
