@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
+from benchmarks import report
 from city311_assets.cli.main import app
 from city311_assets.feeds.registry import FEEDS
 from city311_assets.settings import Settings
@@ -60,6 +61,10 @@ def test_files_named_as_answers_exist():
     assert len(named) > 15
     for name in named:
         assert any((base / name).exists() for base in (ROOT, package, tests)), name
+
+
+def test_the_page_of_benchmarks_is_of_what_was_measured():
+    assert report.PATH.read_text() == report.page(report.kept())
 
 
 def test_every_dependency_has_its_reason():

@@ -352,7 +352,7 @@ def _list_months(root: Path) -> None:
         title = html.escape(_source(places[-1])["title"])
         sections.append(
             f'<h2 id="{feed}">{title}</h2>\n<table><thead><tr><th>Month</th><th>Cases</th>'
-            "<th>Clusters</th><th>Points</th><th>Neighborhoods compared</th><th></th></tr>"
+            "<th>Clusters</th><th>Points</th><th>Neighbourhoods compared</th><th></th></tr>"
             f"</thead>\n<tbody>\n{rows}\n</tbody></table>"
         )
     parts = files("city311_assets.serving")

@@ -235,7 +235,7 @@
     };
     layout.legend.y = 1 + 30 / (layout.height - 118);
     byId("forest").setAttribute("aria-label",
-      `Forest plot of ${drawn.length} neighborhoods by ${title}; the same numbers are in the table below`);
+      `Forest plot of ${drawn.length} neighbourhoods by ${title}; the same numbers are in the table below`);
     document.documentElement.dataset.drawn = String(drawn.length);
     return names.length ? Plotly.react("forest", traces, layout, CONFIG) : Promise.resolve();
   }
@@ -291,7 +291,7 @@
     const tested = HEADLINE.filter(hasInterval).length;
     const list = sure.map((row) => `${row.neighborhood} ${signed(row.att_hours)} h`).join(", ");
     byId("summary").textContent = !HEADLINE.length ? "This month has no headline estimate."
-      : `By the headline, ${sure.length} of ${tested} neighborhoods with an interval differ from like cases `
+      : `By the headline, ${sure.length} of ${tested} neighbourhoods with an interval differ from like cases `
       + `elsewhere at q < ${DATA.significant_below}${list ? `: ${list}` : ""}. Hours are min(T, ${DATA.limit_hours} h).`;
   }
 
@@ -345,7 +345,7 @@
       && (row.variance_ratio_after < 0.5 || row.variance_ratio_after > 2)).map((row) => row.covariate);
     const parts = [el("p", {}, el("strong", {}, state.neighborhood),
       ": standardized mean differences between its cases and those they are compared with, before and after matching.")];
-    if (!rows.length) parts.push(el("p", {className: "warning"}, "Balance of this neighborhood is not known: nothing of it was matched."));
+    if (!rows.length) parts.push(el("p", {className: "warning"}, "Balance of this neighbourhood is not known: nothing of it was matched."));
     else if (off.length) {
       parts.push(el("p", {className: "warning"}, `Out of balance after matching, |SMD| above ${IMBALANCE}: ${list}. `
         + "What is left of these differences may be in the estimate; the headline corrects for it as far as its regression can."));
@@ -422,7 +422,7 @@
   const ratings = new Map();
   let unsaved = 0;
 
-  // Neighborhoods in words that a blind rater would read; a number is no name.
+  // Neighbourhoods in words that a blind rater would read; a number is no name.
   const spoken = NAMES.filter((name) => /\p{L}{3}/u.test(name))
     .map((name) => name.replace(/[.*+?^${}()|[\]\\/-]/g, "\\$&")).sort((a, b) => b.length - a.length);
   const SPOKEN = spoken.length ? new RegExp(`(?<![\\p{L}\\p{N}])(?:${spoken.join("|")})(?![\\p{L}\\p{N}])`, "giu") : null;
@@ -646,7 +646,7 @@
 
   const WORDS = new Set(["neighborhood", "estimator", "reason", "embedding_model"]);
   const HEADS = {
-    neighborhood: "Neighborhood", estimator: "Estimator", att_hours: "Hours", se: "SE", low: "Low", high: "High",
+    neighborhood: "Neighbourhood", estimator: "Estimator", att_hours: "Hours", se: "SE", low: "Low", high: "High",
     p_randomization: "p, signs flipped", n_treated: "Cases", n_matched: "Matched", n_controls_used: "Controls",
     effective_controls: "Effective", share_on_support: "On support", mean_similarity: "Similarity",
     mean_restricted_hours: "Mean hours", is_contradicted: "Contradicted", reason: "Reason",
@@ -680,7 +680,7 @@
     byId("caveats").replaceChildren(...DATA.caveats.flatMap(([what, text]) => [el("dt", {}, what), el("dd", {}, text)]));
     byId("notes").replaceChildren(...DATA.notes.map((note) => el("li", {}, note)));
     byId("chosen").replaceChildren(...NAMES.map((name, i) => el("option", {value: String(i)}, name)));
-    byId("from").replaceChildren(el("option", {value: ""}, "all neighborhoods"),
+    byId("from").replaceChildren(el("option", {value: ""}, "all neighbourhoods"),
       ...NAMES.map((name, i) => el("option", {value: String(i)}, name)));
     byId("seed").value = String(DATA.seed);
     const row = (cells, className = "") => el("tr", {className}, ...cells.map((one, place) => el(place ? "td" : "th",

@@ -149,6 +149,8 @@ def _finish(
     """Make a copy what readers expect: every published table, views, macros and comments."""
     _leave_out(copy, tables)
     with duckdb.connect(str(copy), config=CONNECTION) as conn:
+        # Each of a thousand statements on its own would be written to disk: five seconds.
+        conn.begin()
         for table in tables:
             if table.is_published:
                 _comment(conn, table)
@@ -164,6 +166,7 @@ def _finish(
             conn.register("check_results", check_results)
             conn.execute(f"insert into {CHECK_RESULTS} by name from check_results")
             conn.unregister("check_results")
+        conn.commit()
         conn.execute("checkpoint")
     with copy.open("rb") as file:
         os.fsync(file.fileno())
@@ -174,6 +177,7 @@ def _leave_out(copy: Path, tables: Sequence[Table]) -> None:
     with duckdb.connect(str(copy), config=CONNECTION) as conn:
         session = Session(conn)
         secret = False
+        conn.begin()
         for table in tables:
             if not table.is_published:
                 secret |= bool(conn.execute(HELD, (table.layer, table.name)).fetchall())
@@ -184,6 +188,7 @@ def _leave_out(copy: Path, tables: Sequence[Table]) -> None:
                 if not column.is_published:
                     secret |= bool(conn.execute(f"select 1 from {table} limit 1").fetchall())
                     conn.execute(f'alter table {table} drop column "{column.name}"')
+        conn.commit()
     if not secret:
         return
     # What is dropped stays in the file's free blocks until it is written anew.

@@ -99,7 +99,7 @@ def test_a_month_with_effects_has_their_page_and_links_to_it(compared: Published
         "points.parquet",
         "source.json",
     }
-    assert '<a href="effects.html">Neighborhoods compared</a>' in compared.page.read_text()
+    assert '<a href="effects.html">Neighbourhoods compared</a>' in compared.page.read_text()
     listed = (compared.root / "index.html").read_text()
     assert f'<td><a href="{FEED}/2026-03/effects.html">7</a></td>' in listed
     text = effects_of(compared).read_text()

@@ -99,7 +99,7 @@ def no_pairs(effects: Effects, chosen: Selection) -> str:
 def place_words(effects: Effects, chosen: Selection, record: str | None) -> str:
     """Return which of how many cases is shown."""
     cases = order(effects, chosen)
-    where = "all neighborhoods" if chosen.is_blind else chosen.neighborhood
+    where = "all neighbourhoods" if chosen.is_blind else chosen.neighborhood
     if record not in cases:
         return f"A case that is not among the {len(cases):,} of {where} that effects use."
     left_out = effects.cases_held - effects.cases.height
