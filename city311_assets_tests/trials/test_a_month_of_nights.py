@@ -124,6 +124,7 @@ class Lane:
                 return said, True
         with self.log.open("a") as log:
             log.write(json.dumps({"by": self.name, "code": self.process.wait()}) + "\n")
+        self.process.communicate()
         return said, False
 
 
@@ -194,9 +195,7 @@ class House:
     def stop(self) -> None:
         """End its processes."""
         for lane in self.lanes.values():
-            assert lane.process.stdin
-            lane.process.stdin.close()
-            lane.process.wait(timeout=60)
+            lane.process.communicate(timeout=60)
         self.lanes.clear()
 
     @property
