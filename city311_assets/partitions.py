@@ -37,6 +37,19 @@ Period = Literal["day", "month"]
 PARTITIONS: dict[Period, dg.TimeWindowPartitionsDefinition] = {"day": DAYS, "month": MONTHS}
 
 
+def sliced_days() -> list[date]:
+    """Return every day that has a slice by now, oldest first.
+
+    Dagster makes its keys one by one by its clockwork: a quarter of a second for 27 years.
+    """
+    first, last = DAYS.get_first_partition_key(), DAYS.get_last_partition_key()
+    if first is None or last is None:
+        return []
+    start = date.fromisoformat(first)
+    count = (date.fromisoformat(last) - start).days + 1
+    return [start + timedelta(days=number) for number in range(count)]
+
+
 @dataclass(frozen=True, slots=True)
 class Slice:
     """One feed's (or city's, or target's) rows of the days from `start` up to before `end`."""

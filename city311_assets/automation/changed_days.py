@@ -26,7 +26,7 @@ from city311_assets.bronze.sources import Sources, day_counts
 from city311_assets.clients.errors import SourceError
 from city311_assets.feeds.feed import Feed
 from city311_assets.feeds.registry import FEEDS
-from city311_assets.partitions import CARRIES_ON, DAYS, DAYS_PER_RUN
+from city311_assets.partitions import CARRIES_ON, DAYS_PER_RUN, sliced_days
 from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.tables.bronze import RECORDS
 from city311_assets.warehouse.tables.meta import SLICES
@@ -396,7 +396,7 @@ def changed_days(feed: Feed) -> dg.SensorDefinition:
         cursor, warning = remembered(context.cursor, datetime.now(UTC))
         if warning:
             context.log.warning(warning)
-        days = [date.fromisoformat(key) for key in DAYS.get_partition_keys()]
+        days = sliced_days()
         books = warehouse.read(HELD_DAYS, {"feed": feed.name}, [SLICES])
         asked = books.drop_nulls("asked_at")
         if not days or asked.is_empty():

@@ -27,7 +27,7 @@ from city311_assets.automation.jobs import (
     asking_for,
 )
 from city311_assets.feeds.registry import CITIES, FEEDS
-from city311_assets.partitions import DAYS, MONTHS, range_tags
+from city311_assets.partitions import MONTHS, range_tags, sliced_days
 from city311_assets.risk.targets.registry import TARGETS
 from city311_assets.risk.targets.target import Target
 from city311_assets.warehouse.tables.risk import CELL_DAYS as RISK_CELL_DAYS
@@ -57,8 +57,8 @@ def asked_for(today: date, reach: int) -> list[Range]:
 
     Days before the graph's start, and days that have no partition yet, are left out.
     """
-    keys = set(DAYS.get_partition_keys())
-    return coalesced(day for day in since(today, reach) if day.isoformat() in keys)
+    held = set(sliced_days())
+    return coalesced(day for day in since(today, reach) if day in held)
 
 
 def regular(job: Job, timezone: str, rhythm: str, cron: str | None = None) -> dg.ScheduleDefinition:
@@ -98,7 +98,7 @@ def atlas_monthly(job: Job, timezone: str) -> dg.ScheduleDefinition:
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         at: datetime = context.scheduled_execution_time
         month = (at.date().replace(day=1) - timedelta(days=1)).replace(day=1).isoformat()
-        if month not in MONTHS.get_partition_keys():
+        if not MONTHS.has_partition_key(month):
             return dg.SkipReason(f"{month} is before the graph's first day")
         return dg.RunRequest(run_key=month, partition_key=month)
 
@@ -120,7 +120,7 @@ def risk_nightly(job: Job, target: Target) -> dg.ScheduleDefinition:
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
         at: datetime = context.scheduled_execution_time
-        held = set(DAYS.get_partition_keys())
+        held = set(sliced_days())
         newest = at.date() - timedelta(days=1)
         over = newest - timedelta(days=target.horizon_days)
         for what, keys, days in (
@@ -132,7 +132,7 @@ def risk_nightly(job: Job, target: Target) -> dg.ScheduleDefinition:
                 [over - timedelta(days=back) for back in range(NIGHTS_DAYS)],
             ),
         ):
-            for first, last in coalesced(day for day in days if day.isoformat() in held):
+            for first, last in coalesced(day for day in days if day in held):
                 yield dg.RunRequest(
                     run_key=f"{at.date()} {what} {first}",
                     asset_selection=keys,
@@ -180,7 +180,7 @@ def risk_monthly(job: Job, target: Target) -> dg.ScheduleDefinition:
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         at: datetime = context.scheduled_execution_time
         month = at.date().replace(day=1).isoformat()
-        if month not in MONTHS.get_partition_keys():
+        if not MONTHS.has_partition_key(month):
             return dg.SkipReason(f"{month} is before the graph's first day")
         return dg.RunRequest(run_key=month, partition_key=month)
 

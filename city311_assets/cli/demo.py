@@ -8,7 +8,7 @@ from rich.table import Table as Grid
 
 from city311_assets.bronze.weather_forecasts import newest_complete_day
 from city311_assets.feeds.registry import CITIES, FEEDS
-from city311_assets.partitions import DAYS
+from city311_assets.partitions import sliced_days
 from city311_assets.settings import Settings
 from city311_assets.warehouse.resource import CONNECTION
 from city311_assets.warehouse.tables.registry import TABLES
@@ -50,7 +50,7 @@ def demo_range() -> tuple[date, date]:
     """Return two calendar months, ending with the newest day that is over in every city."""
     now = datetime.now(UTC)
     over = (newest_complete_day(now, city.timezone) for city in CITIES.values())
-    newest = min(date.fromisoformat(DAYS.get_partition_keys()[-1]), *over)
+    newest = min(sliced_days()[-1], *over)
     month_before = newest.replace(day=1) - timedelta(days=1)
     return month_before.replace(day=1), newest
 

@@ -20,7 +20,7 @@ from city311_assets.automation.schedules import RECENT_DAYS
 from city311_assets.bronze.sources import Sources, origin_held
 from city311_assets.clients.errors import SourceError
 from city311_assets.feeds.registry import CITIES, FEEDS
-from city311_assets.partitions import DAYS
+from city311_assets.partitions import sliced_days
 from city311_assets.settings import Settings, unknown_variables
 from city311_assets.warehouse.extensions import ExtensionMissingError
 from city311_assets.warehouse.lake import CatalogueUnreachableError
@@ -102,12 +102,12 @@ def _sources(settings: Settings) -> Iterator[Finding]:
 
 
 def _disk(settings: Settings, first: date | None, last: date | None) -> Iterator[Finding]:
-    keys = DAYS.get_partition_keys()
-    if not keys:
+    sliced = sliced_days()
+    if not sliced:
         yield Finding("start date", False, f"{settings.start_date} lies in the future")
         return
-    first = first or date.fromisoformat(keys[0])
-    last = last or date.fromisoformat(keys[-1])
+    first = first or sliced[0]
+    last = last or sliced[-1]
     days = (last - first).days + 1
     is_sample = settings.source == "sample"
     records = sum(

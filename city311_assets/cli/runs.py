@@ -27,6 +27,7 @@ from city311_assets.partitions import (
     LOOKS_BACK,
     MONTHS,
     range_tags,
+    sliced_days,
 )
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -100,10 +101,10 @@ def refuse_uncovered(first: date, last: date) -> None:
     ------
     RangeRefusedError
     """
-    keys = DAYS.get_partition_keys()
-    if not keys:
+    days = sliced_days()
+    if not days:
         raise RangeRefusedError("CITY311_START_DATE lies in the future: no day has a slice yet")
-    start, newest = date.fromisoformat(keys[0]), date.fromisoformat(keys[-1])
+    start, newest = days[0], days[-1]
     if last < first:
         raise RangeRefusedError(f"the range ends ({last}) before it starts ({first})")
     if first < start:
@@ -155,7 +156,7 @@ def plan(graph: dg.AssetSelection | str, defs: dg.Definitions, days: Sequence[da
     steps = []
     if early := tuple(key for key in whole if key not in late):
         steps.append(Step("what has no slices", early, {}))
-    start = date.fromisoformat(DAYS.get_partition_keys()[0])
+    start = sliced_days()[0]
     for month, of_month in itertools.groupby(days, key=lambda day: day.replace(day=1)):
         # Only what was asked for: a gap in the days is meant.
         chunks = coalesced(of_month, longest_gap=0) if daily else []

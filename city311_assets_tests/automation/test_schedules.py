@@ -8,7 +8,7 @@ import pytest
 from city311_assets.automation.schedules import asked_for
 from city311_assets.definitions import defs
 from city311_assets.feeds.registry import CITIES, FEEDS
-from city311_assets.partitions import DAYS
+from city311_assets.partitions import DAYS, sliced_days
 from city311_assets.risk.targets.registry import TARGETS
 
 JOBS = {f"records_{name}": feed.city.timezone for name, feed in FEEDS.items()} | {
@@ -23,6 +23,10 @@ WANTED = {
 def test_a_night_reaches_back_to_the_day_whose_week_is_over():
     day = dt.date.fromisoformat
     assert asked_for(day("2026-03-09"), 8) == [(day("2026-03-01"), day("2026-03-08"))]
+
+
+def test_the_days_that_have_a_slice_are_those_dagster_counts_up():
+    assert [str(day) for day in sliced_days()] == [*DAYS.get_partition_keys()]
 
 
 def test_a_night_at_the_very_start_asks_for_no_day_before_it():
