@@ -7,7 +7,7 @@ READY := .venv/.ready
 export DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS ?= 300
 # Processes are many and short here: without cached bytecode each compiles its libraries anew, 4 s.
 unexport PYTHONDONTWRITEBYTECODE
-export DAGSTER_HOME ?= $(abspath $(or $(CITY311_DATA_DIR),data))/dagster
+export DAGSTER_HOME ?= $(or $(CITY311_DAGSTER_HOME),$(abspath $(or $(CITY311_DATA_DIR),data))/dagster)
 
 # The sample city has a model service of its own, free; live, a model is asked only where named.
 ifneq ($(CITY311_SOURCE),live)
@@ -34,10 +34,10 @@ help:
 	@echo "make pictures  the README's pictures, of what the demo made"
 	@echo "make docs    the data dictionary, from the declared tables"
 	@echo "make lock    constraints.txt, from pyproject.toml"
-	@echo "make clean   what the sample city made in data/; other folders are left alone"
+	@echo "make clean   empties data/, whatever its records are; other folders are left alone"
 
 $(READY): pyproject.toml constraints.txt
-	$(PYTHON) -c "import sys; sys.exit('Python 3.11 or newer is needed, this is ' + sys.version if sys.version_info < (3, 11) else 0)"
+	$(PYTHON) -c "import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else 'Python 3.11 to 3.13 is needed, this is ' + sys.version)"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable . --group dev
@@ -88,5 +88,5 @@ lock: $(READY)
 
 clean:
 	rm -rf data/city311.duckdb data/city311.duckdb.wal data/.publishing-*
-	rm -rf data/warehouse/warehouse.* data/photos data/text_models data/published
+	rm -rf data/warehouse/warehouse.* data/photos data/text_models data/risk_models data/published data/lake
 	find data/dagster -mindepth 1 -maxdepth 1 ! -name dagster.yaml -exec rm -rf {} +

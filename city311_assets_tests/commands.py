@@ -12,6 +12,8 @@ from pathlib import Path
 
 import duckdb
 
+from city311_assets.warehouse.resource import Warehouse
+
 START = "2026-01-01"
 RUN_EACH = """
 import json, sys
@@ -56,6 +58,12 @@ class Installation:
     def published(self) -> Path:
         """The published file."""
         return Path(self.settings["CITY311_DATA_DIR"]) / "city311.duckdb"
+
+    @property
+    def warehouse(self) -> Warehouse:
+        """The native file, whatever the settings name."""
+        data = Path(self.settings["CITY311_DATA_DIR"])
+        return Warehouse(database=str(data / "warehouse" / "warehouse.duckdb"))
 
     def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         """Run `city311` to its end."""

@@ -133,6 +133,11 @@ def trial(request: pytest.FixtureRequest) -> Trial:
     return found
 
 
+TRIALS_PAGE = """\
+# Trials
+
+What takes too long for `make test`: seeded; `make trials` runs it and writes this page. Of each the
+last run is shown, with its day."""
 RESULTS: list[tuple[str, str, str, float, dict[str, object]]] = []
 
 
@@ -150,23 +155,19 @@ def pytest_runtest_makereport(
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the page of trials."""
+    """Put the trials that ran into the page; those that did not run stay as they last ended."""
     path = session.config.getoption("--trials-report")
     if not path or not RESULTS:
         return
-    lines = [
-        "# Trials",
-        "",
-        "What takes too long for `make test`: seeded; `make trials` runs it and writes this page.",
-        "",
-        (
-            f"Last run {date.today()}, {os.cpu_count()} cores, Python "
-            f"{platform.python_version()}, DuckDB {version('duckdb')}, "
-            f"Dagster {version('dagster')}."
-        ),
-    ]
+    page = Path(path)
+    _, *before = page.read_text().split("\n## ") if page.exists() else ("",)
+    sections = {section.partition("\n")[0]: section.strip() for section in before}
     for name, doc, outcome, seconds, figures in RESULTS:
-        lines += ["", f"## {name.removeprefix('test_').replace('_', ' ')}", "", doc, ""]
-        lines += [f"**{outcome}** in {seconds:.0f} s.", ""]
+        title = name.removeprefix("test_").replace("_", " ")
+        versions = f"DuckDB {version('duckdb')}, Dagster {version('dagster')}"
+        lines = [title, "", doc, ""]
+        lines += [f"**{outcome}** in {seconds:.0f} s on {date.today()} ({versions}).", ""]
         lines += [f"- {key.replace('_', ' ')}: {value}" for key, value in figures.items()]
-    Path(path).write_text("\n".join(lines).rstrip() + "\n")
+        sections[title] = "\n".join(lines).strip()
+    told = f"{os.cpu_count()} cores, Python {platform.python_version()}."
+    page.write_text("\n\n## ".join([f"{TRIALS_PAGE} {told}", *sections.values()]) + "\n")

@@ -1,6 +1,8 @@
 """The examples of `deploy/`: Dagster takes them as its own settings; they agree with each other."""
 
+import subprocess
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,18 @@ SINGLE = Path(__file__).parents[1] / "data" / "dagster" / "dagster.yaml"
 
 def read(path: Path) -> dict[str, Any]:
     return yaml.safe_load(path.read_text())
+
+
+def test_a_folder_that_a_command_makes_has_the_settings_of_the_ui():
+    assert files("city311_assets.cli").joinpath("dagster.yaml").read_text() == SINGLE.read_text()
+
+
+def test_a_shell_reads_the_environment_as_it_is_meant(environment: Mapping[str, str | None]):
+    told = 'set -a; . ./environment.example; printf %s "$CITY311_WAREHOUSE"'
+    done = subprocess.run(
+        ["/bin/sh", "-ec", told], cwd=FOLDER, env={}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == environment["CITY311_WAREHOUSE"]
 
 
 @pytest.fixture

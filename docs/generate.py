@@ -3,6 +3,7 @@
 `make docs` writes; `--check` says whether what is written is in step, and exits 1 if not.
 """
 
+import re
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from pydantic_core import PydanticUndefined
 
 from city311_assets.feeds.registry import FEEDS
 from city311_assets.settings import Settings
+from city311_assets.warehouse.snapshot import macros, views
 from city311_assets.warehouse.tables.registry import TABLES
 from city311_assets.warehouse.tables.table import Table
 
@@ -30,19 +32,29 @@ def dictionary() -> str:
             f"| [`{table}`](#{anchor(table)}) | {table.one_row_per} | {sliced(table)} |"
             for table in TABLES
         ),
+        "",
+        "What is marked as in the warehouse only is not in the published file, which has besides:",
+        "",
+        "| view or macro | what it is |",
+        "| --- | --- |",
+        *(f"| `{named(statement)}` | {comment} |" for comment, statement in views()),
+        *(f"| `{named(statement)}` | {comment} |" for comment, statement in macros()),
+        "| `meta.publications` | Which version of the warehouse the file is, and of when. |",
+        "| `meta.origin` | Whether the records are the sample city's. |",
     ]
     for table in TABLES:
         lines += [
             "",
             f"## {table}",
             "",
-            f"One row per {table.one_row_per}. Key: {', '.join(f'`{n}`' for n in table.unique)}.",
+            f"One row per {table.one_row_per}. Key: {', '.join(f'`{n}`' for n in table.unique)}."
+            + ("" if table.is_published else " In the warehouse only."),
             "",
             "| column | type | meaning |",
             "| --- | --- | --- |",
             *(
                 f"| `{column.name}` | {column.type}{'' if column.nullable else ', never null'} "
-                f"| {column.doc} |"
+                f"| {column.doc}{'' if column.is_published else ' In the warehouse only.'} |"
                 for column in table.columns
             ),
         ]
@@ -55,8 +67,17 @@ def anchor(table: Table) -> str:
 
 
 def sliced(table: Table) -> str:
-    """Return what a table is sliced by."""
-    return f"{table.scope}, {table.period}" if table.period else table.scope
+    """Return what a table is sliced by, and whether readers have it."""
+    by = f"{table.scope}, {table.period}" if table.period else table.scope
+    return by if table.is_published else f"{by}; in the warehouse only"
+
+
+def named(statement: str) -> str:
+    """Return the name of a view, or of a macro with its parameters."""
+    found = re.match(r"create or replace (?:view|macro) (\w+(?:\([^)]*\))?)", statement)
+    if found is None:
+        raise ValueError(f"no view and no macro: {statement}")
+    return found[1]
 
 
 def example() -> str:

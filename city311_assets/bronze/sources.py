@@ -27,11 +27,11 @@ from city311_assets.feeds.registry import feed_named
 from city311_assets.partitions import Slice
 from city311_assets.settings import Settings, settings
 from city311_assets.warehouse.resource import Session, Warehouse
+from city311_assets.warehouse.tables.meta import ORIGIN, ORIGIN_DDL
 from city311_assets.warehouse.tables.table import Table
 
 SAMPLE = "sample"
 PORTAL = "portal"
-ORIGIN = "meta.origin"
 
 
 class RecordSource(Protocol):
@@ -225,7 +225,7 @@ def refuse_mixed_origins(session: Session, origin: str) -> None:
     """
     is_sample = origin == SAMPLE
     session.run("create schema if not exists meta")
-    session.run(f"create table if not exists {ORIGIN} (is_sample boolean not null)")
+    session.run(ORIGIN_DDL)
     held = session.read(f"from {ORIGIN}")["is_sample"].to_list()
     if not held:
         session.run(f"insert into {ORIGIN} values ($is_sample)", {"is_sample": is_sample})
@@ -258,7 +258,7 @@ def replace_of_origin(
 
 def origin_held(warehouse: Warehouse) -> str | None:
     """Return `sample` or `portal` for what a warehouse holds; None for nothing yet."""
-    if not warehouse.path.exists():
+    if not warehouse.is_there:
         return None
     known = "select 1 from duckdb_tables() where schema_name = 'meta' and table_name = 'origin'"
     if warehouse.read(known).is_empty():

@@ -30,9 +30,8 @@ from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.snapshot import published
 
 PACKAGES = ("dagster", "dagster-duckdb", "duckdb", "polars", "h3", "httpx")
-# Bronze and silver of one record, and the published copy beside it: 390 bytes a file measured on
-# the sample city; real notes and addresses are longer.
-BYTES_PER_RECORD = 2 * 600
+# A record in the warehouse from bronze to gold, and in the published copy (benchmarks, `volume`).
+BYTES_PER_RECORD = 2 * 950
 GIGABYTE = 1e9
 PATIENCE_WITH_LAKE_SECONDS = 3.0
 UNFINISHED_MOVE = (
@@ -128,7 +127,7 @@ def _disk(settings: Settings, first: date | None, last: date | None) -> Iterator
 
 def _warehouse(settings: Settings) -> Iterator[Finding]:
     if settings.warehouse is not None:
-        yield _lake(settings)
+        yield from _lake(settings)
         return
     path = settings.warehouse_path
     if not path.exists():
@@ -164,17 +163,19 @@ def _warehouse(settings: Settings) -> Iterator[Finding]:
         f"{settings.snapshot_path}, {age.total_seconds() / 3600:.1f} h old, "
         + ("the newest write" if is_newest else "older than the warehouse: `city311 snapshot`"),
     )
-    held = {"sample": "sample", "portal": "live"}.get(
-        origin_held(Warehouse(database=str(path))) or ""
-    )
-    yield Finding(
+    yield _origin(Warehouse(database=str(path)), settings)
+
+
+def _origin(warehouse: Warehouse, settings: Settings) -> Finding:
+    held = {"sample": "sample", "portal": "live"}.get(origin_held(warehouse) or "")
+    return Finding(
         "origin",
         held in {None, settings.source},
         f"holds {held or 'no'} records, CITY311_SOURCE is {settings.source}",
     )
 
 
-def _lake(settings: Settings) -> Finding:
+def _lake(settings: Settings) -> Iterator[Finding]:
     """Say whether the lake that the settings name can be attached, and which version it holds."""
     try:
         lake = warehouse_of(settings)
@@ -182,10 +183,13 @@ def _lake(settings: Settings) -> Finding:
             version = lake.data_version
     except (duckdb.Error, ValueError, ExtensionMissingError, CatalogueUnreachableError) as error:
         said = str(error).splitlines()[0]
-        return Finding("warehouse", False, f"the lake cannot be attached: {said}")
+        yield Finding("warehouse", False, f"the lake cannot be attached: {said}")
+        return
     if is_unfinished(lake):
-        return Finding("warehouse", False, UNFINISHED_MOVE)
-    return Finding("warehouse", True, f"a lake, {version or 'nothing written yet'}")
+        yield Finding("warehouse", False, UNFINISHED_MOVE)
+        return
+    yield Finding("warehouse", True, f"a lake, {version or 'nothing written yet'}")
+    yield _origin(lake, settings)
 
 
 def _freshness(settings: Settings) -> Iterator[Finding]:

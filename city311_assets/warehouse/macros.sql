@@ -13,6 +13,7 @@ create or replace macro wilson_low(successes, eligible) as
         successes * (eligible - successes)::double / greatest(eligible, 1) + 0.960364720324
     )) / (eligible + 3.841458881296));
 
+-- The upper end of that interval.
 create or replace macro wilson_high(successes, eligible) as
     if(successes = eligible, 1.0, (successes + 1.920729440648 + 1.959964 * sqrt(
         successes * (eligible - successes)::double / greatest(eligible, 1) + 0.960364720324

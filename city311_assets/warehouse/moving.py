@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
+import polars as pl
+
 from city311_assets.warehouse.resource import Session, Warehouse
+from city311_assets.warehouse.tables.meta import ORIGIN, ORIGIN_DDL
 from city311_assets.warehouse.tables.registry import TABLES
 from city311_assets.warehouse.tables.table import Table
 
@@ -94,6 +97,8 @@ def move(
             )
         moved.append(Moved(str(table), *arrived))
         tell(moved[-1])
+    if ORIGIN in source.read(STORED)["name"]:
+        target.write(partial(_say_origin, source.read(f"from {ORIGIN}")))
     if source.data_version != version:
         raise MoveFailedError(
             "the source was written while it was moved; stop what writes it and begin again: the "
@@ -111,7 +116,7 @@ def _refuse(source: Warehouse, target: Warehouse, *, begin_again: bool) -> None:
             f"{_name(source)} is itself the target of a move that did not end: its rows are not "
             "all there"
         )
-    declared = {str(table) for table in TABLES}
+    declared = {ORIGIN, *map(str, TABLES)}
     unknown = sorted(set(source.read(STORED)["name"]) - declared)
     if unknown:
         raise MoveRefusedError(
@@ -165,6 +170,13 @@ def _copy(source: Warehouse, table: Table, session: Session) -> None:
         )
         session.run(f"insert into {table} by name from arriving")
         session.conn.unregister("arriving")
+
+
+def _say_origin(held: pl.DataFrame, session: Session) -> None:
+    """Say of the target what the source says: whether its records are the sample city's."""
+    session.run(ORIGIN_DDL)
+    session.run(f"delete from {ORIGIN}")
+    session.run(f"insert into {ORIGIN} by name from held", held=held)
 
 
 def _content(warehouse: Warehouse, table: Table, columns: Iterable[str]) -> Content:

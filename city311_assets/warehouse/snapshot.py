@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.resources import files
@@ -31,7 +31,8 @@ HELD = "select 1 from duckdb_tables() where schema_name = ? and table_name = ?"
 PUBLICATIONS = (
     "create or replace table meta.publications as select $version::varchar as data_version, "
     "$published_at::timestamp as published_at, $in_flight::varchar[] as slices_in_flight, "
-    "$checks_version::varchar as checks_version, $checks_problem::varchar as checks_problem"
+    "$checks_version::varchar as checks_version, $checks_problem::varchar as checks_problem, "
+    "$form_version::varchar as form_version"
 )
 NOT_READ = "check results were not read when this was published"
 
@@ -64,13 +65,15 @@ class Checks:
 class Publication:
     """One publication: the versions, when it was made, and whether there was anything new.
 
-    `checks_version` is that of the check results; None where there are none.
+    `checks_version` is that of the check results; None where there are none. `form_version` is that
+    of the tables, views and macros as they are declared; None in a file of an older program.
     """
 
     data_version: str | None
     published_at: datetime | None
     is_new: bool
     checks_version: str | None = None
+    form_version: str | None = None
 
 
 def published(path: Path) -> Publication | None:
@@ -85,10 +88,21 @@ def published(path: Path) -> Publication | None:
         return None
     if not said:
         return None
-    of, at, checks = (
-        said[0].get(name) for name in ("data_version", "published_at", "checks_version")
+    of, at, checks, form = (
+        said[0].get(name)
+        for name in ("data_version", "published_at", "checks_version", "form_version")
     )
-    return Publication(of, at, is_new=False, checks_version=checks)
+    return Publication(of, at, is_new=False, checks_version=checks, form_version=form)
+
+
+def form_version(tables: Iterable[Table]) -> str:
+    """Return what changes when a published file would have other tables, views or macros."""
+    declared = [
+        (str(table), table.one_row_per, *(astuple(column) for column in table.columns))
+        for table in tables
+        if table.is_published
+    ]
+    return hashlib.sha256(f"{declared}{sql('views')}{sql('macros')}".encode()).hexdigest()[:12]
 
 
 def publish(
@@ -98,17 +112,17 @@ def publish(
     tables: Iterable[Table] = TABLES,
     checks: Checks | None = None,
 ) -> Publication:
-    """Publish the warehouse to `path`, unless the published file is of the same version.
+    """Publish the warehouse to `path`, unless the published file is of the same version and form.
 
     `slices_in_flight` names what was being written meanwhile, for `meta.publications`. `checks` are
     what the checks of the graph say: if that changed, it is something new; where it could not be
     read, the file says so.
     """
-    told = checks or Checks()
-    old = published(path)
+    told, tables = checks or Checks(), tuple(tables)
+    old, form = published(path), form_version(tables)
     if (
         old
-        and old.data_version == warehouse.data_version
+        and (old.data_version, old.form_version) == (warehouse.data_version, form)
         and told.version in {None, old.checks_version}
     ):
         return old
@@ -124,13 +138,14 @@ def publish(
             "in_flight": list(slices_in_flight),
             "checks_version": told.version,
             "checks_problem": told.problem,
+            "form_version": form,
         }
-        _finish(copy, tuple(tables), said, told.rows)
+        _finish(copy, tables, said, told.rows)
         # What somebody wrote into the old file must not be replayed into the new one.
         Path(f"{path}.wal").unlink(missing_ok=True)
         copy.replace(path)
         _sync(path.parent)
-    return Publication(version, now, is_new=True, checks_version=told.version)
+    return Publication(version, now, is_new=True, checks_version=told.version, form_version=form)
 
 
 def _sweep(folder: Path) -> None:
@@ -155,7 +170,7 @@ def _finish(
             if table.is_published:
                 _comment(conn, table)
         conn.execute(sql("macros"))
-        for comment, statement in _views():
+        for comment, statement in views():
             conn.execute(statement)
             name = statement.split(" view ", 1)[1].split(maxsplit=1)[0]
             conn.execute(f"comment on view {name} is {_literal(comment)}")
@@ -207,9 +222,19 @@ def sql(name: str) -> str:
     return files("city311_assets.warehouse").joinpath(f"{name}.sql").read_text("utf-8")
 
 
-def _views() -> Iterator[tuple[str, str]]:
-    """Return each view's comment and statement: blocks of lines with an empty one between."""
-    for block in sql("views").split("\n\n"):
+def views() -> Iterator[tuple[str, str]]:
+    """Return each view's comment and statement."""
+    return _blocks("views")
+
+
+def macros() -> Iterator[tuple[str, str]]:
+    """Return each macro's comment and statement; one that belongs to that before it has none."""
+    return _blocks("macros")
+
+
+def _blocks(name: str) -> Iterator[tuple[str, str]]:
+    """Return comments and statements of a `.sql` file: blocks with an empty line between."""
+    for block in sql(name).split("\n\n"):
         lines = block.strip().splitlines()
         comment = " ".join(line.removeprefix("-- ") for line in lines if line.startswith("--"))
         statement = "\n".join(line for line in lines if not line.startswith("--"))

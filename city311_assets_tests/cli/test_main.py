@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from city311_assets.bronze.sources import SAMPLE, origin_held
 from city311_assets.feeds.registry import FEEDS
+from city311_assets.warehouse.moving import contents
 from city311_assets_tests.commands import Installation
 
 DAYS = ("--from", "2026-03-07", "--to", "2026-03-09")
@@ -34,6 +36,20 @@ def test_a_range_of_days_goes_through_the_whole_graph_and_is_published(made: Ins
     assert (held["weather_days"], held["boundaries"]) == (9, 432)
     assert {feed for feed, _ in made.query(ROWS)} == set(FEEDS)
     assert made.query("select distinct is_sample from records_per_day") == [(True,)]
+
+
+def test_what_runs_made_moves_to_a_lake_and_back_as_it_was(made: Installation, tmp_path: Path):
+    address, lake = f"ducklake:sqlite:{tmp_path}/catalogue.sqlite", {}
+    lake["CITY311_DATA_PATH"] = str(tmp_path / "lake")
+    done = made.run("move", "--to", address, **lake)
+    assert done.returncode == 0, done.stderr
+    other = Installation.small(tmp_path, CITY311_WAREHOUSE=address, **lake)
+    assert "holds sample records, CITY311_SOURCE is sample" in other.run("doctor").stdout
+    done = other.run("move", "--to", "native")
+    assert done.returncode == 0, done.stderr
+    sent, back = (one.warehouse for one in (made, other))
+    assert contents(back) == contents(sent)
+    assert (origin_held(back), origin_held(sent)) == (SAMPLE, SAMPLE)
 
 
 def test_the_same_command_again_changes_nothing(made: Installation):

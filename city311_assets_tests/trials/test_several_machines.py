@@ -70,8 +70,7 @@ def made_the_ordinary_way(folder: Path, *more: str) -> Warehouse:
     # Of so few records a check may fail that the model is calibrated; runs do not.
     assert "runs that failed" not in done.stderr, done.stderr
     assert "published to" in done.stdout, done.stderr
-    data = Path(city.settings["CITY311_DATA_DIR"])
-    return Warehouse(database=str(data / "warehouse" / "warehouse.duckdb"))
+    return city.warehouse
 
 
 def launch(cluster: Machines, keys: Sequence[dg.AssetKey], names: Sequence[str]) -> str:
@@ -171,10 +170,10 @@ def break_things(cluster: Machines, done: threading.Event, log: dict[str, object
 
 
 def test_the_whole_graph_on_two_workers_one_killed_and_postgres_restarted(tmp_path: Path, trial):
-    """Every asset of every city over a month, backfills launched over GraphQL as the UI does, one
-    city beside another; one worker is killed with -9 in the middle and started again, PostgreSQL is
-    restarted, a reader queries through the writes. Every table is compared, row for row by content
-    hash, with the native file that `city311 materialize` makes."""
+    """Every asset of every city over a range of days, backfills launched over GraphQL as the UI
+    does, one city beside another; one worker is killed with -9 in the middle and started again,
+    PostgreSQL is restarted, a reader queries through the writes. Every table is compared, row for
+    row by content hash, with the native file that `city311 materialize` makes."""
     native = made_the_ordinary_way(tmp_path / "native", "--processes", "2")
     wanted = contents(native, TABLES)
     keys = [*defs.resolve_asset_graph().get_all_asset_keys()]

@@ -243,8 +243,7 @@ def test_a_killed_move_is_found_said_and_begun_again(
 
 def test_the_command_moves_every_table_and_says_what_to_do(tmp_path: Path):
     city = Installation.small(tmp_path)
-    file = Path(city.settings["CITY311_DATA_DIR"]) / "warehouse" / "warehouse.duckdb"
-    native = Warehouse(database=str(file))
+    native = city.warehouse
     native.replace(CELL_DAYS, rows(), part_of())
     address = f"ducklake:sqlite:{tmp_path}/catalogue.sqlite"
     done = city.run("move", "--to", address)

@@ -277,6 +277,22 @@ def test_a_write_is_published_with_the_next_publication(warehouse: Warehouse, pa
     assert rows(path, "select count(*) from meta.publications") == [(1,)]
 
 
+def test_a_file_of_another_programs_tables_is_published_again_though_nothing_was_written(
+    warehouse: Warehouse, path: Path
+):
+    warehouse.replace(THINGS, things("a"), PART)
+    publish(warehouse, path, tables=(*PUBLISHED, THINGS))
+    first, *others = THINGS.columns
+    reworded = dataclasses.replace(
+        THINGS, columns=(dataclasses.replace(first, doc="Said otherwise."), *others)
+    )
+    assert publish(warehouse, path, tables=(*PUBLISHED, reworded)).is_new
+    assert not publish(warehouse, path, tables=(*PUBLISHED, reworded)).is_new
+    with duckdb.connect(str(path)) as conn:
+        conn.execute("alter table meta.publications drop column form_version")
+    assert publish(warehouse, path, tables=(*PUBLISHED, reworded)).is_new
+
+
 def test_what_checks_say_is_published_with_the_data(warehouse: Warehouse, path: Path):
     bad = verdict(
         "sound",

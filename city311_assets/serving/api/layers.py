@@ -20,6 +20,7 @@ from city311_assets.serving.api.geojson import LINK, collection, collection_sche
 from city311_assets.serving.api.paging import FREE, cursor_at, place_of
 from city311_assets.serving.api.parameters import BBOX, CURSOR, DOWNLOAD, LIMIT, Asked, Parameter
 from city311_assets.serving.snapshots import Snapshot
+from city311_assets.warehouse.tables.meta import ORIGIN
 
 CALLS = (
     "A call is not a leak: neighbourhoods differ up to threefold in how soon they report one, and "
@@ -27,7 +28,6 @@ CALLS = (
 )
 PAGING = (BBOX, LIMIT, CURSOR, DOWNLOAD)
 # Of the whole warehouse: whether its records are the sample city's.
-ORIGIN = "meta.origin"
 ABOUT_PAGING = (
     " Features come in a fixed order; where there are more than `limit`, the link `next` leads on. "
     "`bbox` keeps features that touch the box. Numbers have six significant digits."

@@ -3,6 +3,11 @@
 from city311_assets.warehouse.tables.bronze import DAY, FEED
 from city311_assets.warehouse.tables.table import Column, Table
 
+# One row, from the first record on: whether records are the sample city's. It has no slices, and so
+# is no declared table.
+ORIGIN = "meta.origin"
+ORIGIN_DDL = f"create table if not exists {ORIGIN} (is_sample boolean not null)"
+
 SLICES = Table(
     layer="meta",
     name="slices",
