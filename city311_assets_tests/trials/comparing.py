@@ -28,13 +28,17 @@ class Difference:
 
 
 def compared(
-    here: Path, there: Path, without: Mapping[str, Collection[str]] | None = None
+    here: Path,
+    there: Path,
+    without: Mapping[str, Collection[str]] | None = None,
+    only: Mapping[str, str] | None = None,
 ) -> dict[str, Difference]:
     """Return the differences of the tables of two files, by name.
 
-    Columns of provenance do not count, nor those named in `without` by table. A table that a file
-    lacks has no rows there.
+    Columns of provenance do not count, nor those named in `without` by table. Of a table in `only`
+    rows count that meet its condition. A table that a file lacks has no rows there.
     """
+    conditions = only or {}
     with duckdb.connect() as conn:
         conn.execute(f"attach '{here}' as here (read_only)")
         conn.execute(f"attach '{there}' as there (read_only)")
@@ -45,13 +49,19 @@ def compared(
             ).fetchall()
         }
         return {
-            str(table): _difference(conn, table, held, (without or {}).get(str(table), ()))
-            for table in TABLES
+            name: _difference(
+                conn, table, held, (without or {}).get(name, ()), conditions.get(name, "true")
+            )
+            for name, table in ((str(table), table) for table in TABLES)
         }
 
 
 def _difference(
-    conn: duckdb.DuckDBPyConnection, table: Table, held: Collection[str], without: Collection[str]
+    conn: duckdb.DuckDBPyConnection,
+    table: Table,
+    held: Collection[str],
+    without: Collection[str],
+    condition: str,
 ) -> Difference:
     slices = [name for name in (table.scope, table.period) if name]
     types = {column.name: column.type for column in table.columns}
@@ -60,7 +70,7 @@ def _difference(
     def rows(base: str) -> str:
         if f"{base}.{table}" in held:
             columns = ", ".join(f'"{name}"' for name in names)
-            return f"select {columns} from {base}.{table}"
+            return f"select {columns} from {base}.{table} where {condition}"
         columns = ", ".join(f'null::{types[name]} as "{name}"' for name in names)
         return f"select {columns} where false"
 

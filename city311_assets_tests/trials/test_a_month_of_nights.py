@@ -26,6 +26,7 @@ from city311_assets.feeds.sf_311 import SF_311
 from city311_assets.sample_city.server import SampleCity, serving
 from city311_assets.warehouse.tables.bronze import RECORDS, WITHDRAWN_RECORDS
 from city311_assets.warehouse.tables.gold import CELL_MONTHS
+from city311_assets.warehouse.tables.silver import WEATHER_DAYS
 from city311_assets_tests.trials.comparing import compared
 from city311_assets_tests.trials.daemon import SETTINGS
 from city311_assets_tests.trials.disk import Disk, disk
@@ -62,6 +63,8 @@ WITHOUT = {
     str(RECORDS["nyc_311"]): OF_THE_PORTALS_BOOKS,
     str(CELL_MONTHS): OF_WHEN_IT_WAS_ASKED,
 }
+# Of days that the archive does not know yet there are forecasts, which cannot be had again.
+ONLY = {str(WEATHER_DAYS): "source = 'archive'"}
 # What looks back over days or months is made with its own day, and again by the weekly refresh: a
 # change of an older day has not reached it yet. Made again from what the nights left, it is equal.
 LOOK_BACK = (
@@ -290,7 +293,7 @@ class Month:
         Meanwhile the city's clock stands, where the host's is at a time before anything happens.
         """
         stands = datetime.combine((until + skew).date(), city, UTC) - skew
-        self.city.now = min(stands, STANDS_AT)
+        self.city.now = STANDS_AT if until.date() == STANDS_AT.date() else stands
         what, moments = _span(self.reached, until, skew), killed or {}
         with ThreadPoolExecutor(len(FEEDS)) as pool:
             doing = {
@@ -340,8 +343,8 @@ def test_a_month_of_nights_ends_as_a_build_from_the_final_truth(tmp_path: Path, 
         house.stop()
         shutil.copy(house.file, f"{kept}/remade.duckdb")
     nights, anew = Path(kept) / "nights.duckdb", Path(kept) / "fresh.duckdb"
-    found = compared(nights, anew, WITHOUT)
-    remade = compared(Path(kept) / "remade.duckdb", anew, WITHOUT)
+    found = compared(nights, anew, WITHOUT, ONLY)
+    remade = compared(Path(kept) / "remade.duckdb", anew, WITHOUT, ONLY)
     unexplained = {name: str(one) for name, one in found.items() if one and name not in EXPLAINED}
     still = {name: str(remade[name]) for name in LOOK_BACK if remade[name]}
     causes = Counter(_in_short(run["error"]) for run in runs if not run["succeeded"])
