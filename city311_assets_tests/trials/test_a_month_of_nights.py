@@ -42,7 +42,9 @@ LAYERS = "group:bronze or group:silver or group:gold or group:risk"
 START = date(2025, 9, 1)
 # The clocks go back on Sunday 2 November. The last morning is a Saturday's: what weekly runs repair
 # has not been repaired again.
-FIRST_MORNING, LAST_MORNING = date(2025, 10, 17), date(2025, 11, 15)
+LAST_MORNING = date(2025, 11, 15)
+# A later one makes fewer nights, of the same end.
+FIRST_MORNING = date.fromisoformat(os.environ.get("CITY311_TEST_FIRST_MORNING", "2025-10-17"))
 MORNINGS = [
     FIRST_MORNING + timedelta(days=n) for n in range((LAST_MORNING - FIRST_MORNING).days + 1)
 ]
@@ -319,7 +321,7 @@ def test_a_month_of_nights_ends_as_a_build_from_the_final_truth(tmp_path: Path, 
     kept = os.environ.get("CITY311_TEST_NIGHTS", str(tmp_path / "kept"))
     Path(kept).mkdir(parents=True, exist_ok=True)
     log = Path(kept) / "nights.jsonl"
-    begin = datetime(2025, 10, 16, 16, 30, tzinfo=UTC)
+    begin = datetime.combine(FIRST_MORNING - timedelta(days=1), time_of_day(16, 30), UTC)
     city = SampleCity(SEED, RECORDS_PER_DAY, begin, START)
     portals = RevisedPortals.of(city.clock, RECORDS_PER_DAY, START, START, SEED)
     city.datasets = portals.by_place
