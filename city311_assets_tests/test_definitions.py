@@ -117,7 +117,7 @@ def test_the_code_location_loads_without_the_heavy_libraries():
     script = (
         "import sys, city311_assets.definitions; "
         "print([m for m in ('sklearn', 'umap', 'statsmodels', 'plotly', 'openai', 'uvicorn', "
-        "'pandas', 'scipy', 'PIL', 'igraph', 'leidenalg') if m in sys.modules])"
+        "'pandas', 'scipy', 'PIL', 'igraph', 'leidenalg', 'alembic') if m in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120

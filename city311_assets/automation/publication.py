@@ -6,12 +6,12 @@ from pathlib import Path
 import dagster as dg
 from dagster_shared.check import CheckError
 
-from city311_assets.automation.check_results import Described, check_results, described
 from city311_assets.automation.runs import days_of, unfinished
 from city311_assets.serving.publication import publish_all
 from city311_assets.settings import settings
 from city311_assets.warehouse.resource import Warehouse
-from city311_assets.warehouse.snapshot import published
+from city311_assets.warehouse.snapshot import Checks, form_version, published
+from city311_assets.warehouse.tables.registry import TABLES
 
 VERSION = "city311/version"
 CHECKS = "city311/checks_version"
@@ -37,19 +37,27 @@ def slices_in_flight(instance: dg.DagsterInstance) -> list[str]:
 def publish_snapshot_file(context: dg.OpExecutionContext, warehouse: Warehouse) -> None:
     """Copy the warehouse to the file that readers open."""
     path: Path = settings().snapshot_path
-    checks = check_results(context.instance, _declared(context))
+    checks = _checks(context)
     if checks.problem:
         context.log.warning(checks.problem)
     done = publish_all(warehouse, settings(), slices_in_flight(context.instance), checks)
     context.log.info(f"{path} holds version {done.data_version} of {done.published_at}")
 
 
-def _declared(context: dg.OpExecutionContext) -> Described | None:
-    """Return the checks of the graph that a run is of; None of a job that stands alone."""
+def _checks(context: dg.OpExecutionContext | dg.SensorEvaluationContext) -> Checks:
+    """Return what the checks say of the graph; a job that stands alone is of none."""
+    # It imports SQLAlchemy: half a second, which whoever loads the graph would wait for.
+    from city311_assets.automation.check_results import (  # noqa: PLC0415
+        check_results,
+        described,
+    )
+
     try:
-        return described(context.repository_def.asset_graph)
+        repository = context.repository_def
     except CheckError:
-        return None
+        repository = None
+    declared = described(repository.asset_graph) if repository else None
+    return check_results(context.instance, declared)
 
 
 @dg.job(description="Publish the warehouse to the file that readers open.")
@@ -76,9 +84,9 @@ def publication(
     held = published(settings().snapshot_path)
     if version is None:
         return dg.SkipReason("the warehouse holds nothing yet")
-    declared = described(context.repository_def.asset_graph) if context.repository_def else None
-    checks = check_results(context.instance, declared).version or "unread"
-    if held and held.data_version == version and checks in {"unread", held.checks_version}:
+    checks = _checks(context).version or "unread"
+    is_there = held and (held.data_version, held.form_version) == (version, form_version(TABLES))
+    if held and is_there and checks in {"unread", held.checks_version}:
         return dg.SkipReason(f"version {version} is published")
     under_way = context.instance.get_runs(unfinished(datetime.now(UTC), PUBLISH_JOB.name), limit=1)
     if under_way:

@@ -30,8 +30,8 @@ from city311_assets.warehouse.resource import Warehouse
 from city311_assets.warehouse.snapshot import published
 
 PACKAGES = ("dagster", "dagster-duckdb", "duckdb", "polars", "h3", "httpx")
-# A record from bronze to gold, in the warehouse and in the published copy beside it: 440 to 480 bytes
-# a file measured on the sample city (benchmarks, `volume`); real notes and addresses are longer.
+# A record from bronze to gold, and the published copy beside it: 440 to 480 bytes a file measured
+# on the sample city (benchmarks, `volume`); real notes and addresses are longer.
 BYTES_PER_RECORD = 2 * 600
 GIGABYTE = 1e9
 PATIENCE_WITH_LAKE_SECONDS = 3.0

@@ -46,6 +46,16 @@ def test_nothing_written_is_nothing_to_publish(city: Warehouse):
         assert isinstance(tick(city, instance), dg.SkipReason)
 
 
+def test_a_file_of_another_program_is_published_again(city: Warehouse):
+    with dg.DagsterInstance.ephemeral() as instance:
+        write(city)
+        PUBLISH_JOB.execute_in_process(instance=instance, resources={"warehouse": city})
+        assert isinstance(tick(city, instance), dg.SkipReason)
+        with duckdb.connect(str(settings().snapshot_path)) as conn:
+            conn.execute("update meta.publications set form_version = 'before'")
+        assert isinstance(tick(city, instance), dg.RunRequest)
+
+
 def test_each_write_is_published_once(city: Warehouse):
     with dg.DagsterInstance.ephemeral() as instance:
         write(city)
