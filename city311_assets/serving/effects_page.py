@@ -40,8 +40,8 @@ ESTIMATORS = {
     "naive_restricted": "the same with hours limited as in the headline",
 }
 PLACEBOS = {
-    "made_up_neighborhoods": "Made-up neighborhoods, drawn from the controls",
-    "minute_of_opening": "Minute of opening, which no neighborhood affects",
+    "made_up_neighborhoods": "Made-up neighbourhoods, drawn from the controls",
+    "minute_of_opening": "Minute of opening, which no neighbourhood affects",
 }
 LEFT_OUT = (
     "administrative",
@@ -146,7 +146,7 @@ def pictures(month: EffectsMonth, photos: Path) -> dict[str, str]:
 
 
 def _title(month: EffectsMonth) -> str:
-    return f"{month.title}: the same complaint, another neighborhood, {month.month:%B %Y}"
+    return f"{month.title}: the same complaint, another neighbourhood, {month.month:%B %Y}"
 
 
 def _data(month: EffectsMonth, photos: Path) -> dict[str, Any]:
@@ -261,7 +261,7 @@ def _facts(month: EffectsMonth, record: dict[str, Any]) -> str:
     return (
         f"Cases opened {record['window_first_day']} to {record['window_last_day']} · "
         f"{record['compared']:,} of {record['cases']:,} compared in "
-        f"{record['neighborhoods']:,} neighborhoods{told if month.told_until else ''}"
+        f"{record['neighborhoods']:,} neighbourhoods{told if month.told_until else ''}"
     )
 
 
@@ -283,7 +283,7 @@ def caveats(month: EffectsMonth, record: dict[str, Any]) -> list[tuple[str, str]
     since = f"before {mature:%Y-%m-%d %H:%M} UTC" if mature else "early enough (none was)"
     younger = f"{record['immature']:,} younger {_form(record['immature'], 'case is', 'cases are')}"
     caveats = {
-        "An adjusted disparity": "Nobody assigns a neighborhood: a number here is the difference "
+        "An adjusted disparity": "Nobody assigns a neighbourhood: a number here is the difference "
         "that remains between like complaints, not the effect of a treatment anyone assigned. What "
         "neither photo nor text shows may explain it.",
         f"Hours count up to {limit:g}": f"What is compared is min(T, {limit / 24:g} days): a case "
@@ -296,7 +296,7 @@ def caveats(month: EffectsMonth, record: dict[str, Any]) -> list[tuple[str, str]
         "that is alike enough: counted beside each number, not estimated. A number speaks of the "
         "matched cases alone.",
         "No interval, no verdict": _unproven(headline),
-        "Many neighborhoods are many tests": f"{headline['p'].count():,} were tested: one in "
+        "Many neighbourhoods are many tests": f"{headline['p'].count():,} were tested: one in "
         "twenty would have p below 0.05 by chance alone. Read q (Benjamini-Hochberg), which allows "
         "for it.",
         "The naive numbers are for comparison only": "They leave out cases that are still open, "
@@ -312,12 +312,12 @@ def _unproven(headline: pl.DataFrame) -> str:
     """Say how many neighbourhoods have no interval, and why."""
     without = headline.filter(pl.any_horizontal(pl.col("att_hours", "low", "high").is_null()))
     if without.is_empty():
-        return f"All {headline.height:,} neighborhoods have an interval."
+        return f"All {headline.height:,} neighbourhoods have an interval."
     reasons = without.group_by(pl.col("reason").fill_null("not said")).len().sort("reason")
     said = ", ".join(f"{reason} ({count:,})" for reason, count in reasons.rows())
     have = _form(without.height, "has none and is", "have none and are")
     return (
-        f"{without.height:,} of {headline.height:,} neighborhoods {have} listed, not drawn: "
+        f"{without.height:,} of {headline.height:,} neighbourhoods {have} listed, not drawn: "
         f"{said}. That is not a difference of zero."
     )
 
@@ -331,7 +331,7 @@ def _notes(month: EffectsMonth, shown: int) -> list[str]:
     cases, pairs = month.pairs["record_id"].n_unique(), month.pairs.height
     chosen = (
         f"{cases:,} of {month.cases_held:,} cases with controls are shown here, with {pairs:,} of "
-        f"{month.pairs_held:,} pairs: of each neighborhood as many, as far as it has them, chosen "
+        f"{month.pairs_held:,} pairs: of each neighbourhood as many, as far as it has them, chosen "
         "by a hash of their ids."
     )
     with_photo = month.cases["thumbnail"].count()

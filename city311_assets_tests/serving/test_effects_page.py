@@ -266,7 +266,7 @@ def test_caveats_and_banners_say_what_is_true_of_the_month(told: dict[str, Any],
     assert "2 younger cases are left out" in said["Mature cases"]
     assert said["Off the support"].startswith("70 of 280 cases have no case elsewhere")
     assert "no case is alike enough (1), too few (1)" in said["No interval, no verdict"]
-    assert said["Many neighborhoods are many tests"].startswith("5 were tested")
+    assert said["Many neighbourhoods are many tests"].startswith("5 were tested")
     assert told["banners"] == []
     rows = usual_rows()
     rows[REQUESTS][0]["origin"] = "sample"

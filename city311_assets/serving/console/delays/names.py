@@ -38,4 +38,4 @@ def covariate_name(covariate: str) -> str:
 
 
 def _spelled(name: str) -> str:
-    return name.replace("_", " ")
+    return name.replace("_", " ").replace("neighborhood", "neighbourhood")

@@ -189,7 +189,7 @@ def test_what_would_explain_it_away_is_said(snapshot: Snapshot):
         "15 % of the placebos of minute of opening",
     ):
         assert told in words
-    assert "made up neighborhoods" not in words
+    assert "made up neighbourhoods" not in words
     words = " ".join(reservations(effects, "Quarter 1"))
     assert "(AIPW) is further away than their joint error" in words
     assert "no Γ" in words
