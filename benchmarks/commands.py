@@ -14,8 +14,10 @@ from benchmarks.report import Row, verdict
 MOST_CPU_SECONDS = 3.0
 MOST_NIGHT_SECONDS, MOST_NIGHT_MEGABYTES = 60.0, 2_000.0
 FIRST, DAYS = date(2026, 4, 1), 30
-# The nightly run brings the newest day, and those before it again.
-NIGHTLY_DAYS = 8
+# The nightly runs bring the newest day, and those before it again. Risk has a row of its own, and
+# what is made once a month is no part of a night.
+NIGHTLY_DAYS, HELD_DAYS = 8, 24
+EVERY_NIGHT = ("--select", "group:bronze or group:silver or group:gold")
 SETTINGS = {
     "CITY311_DATA_DIR": "data",
     "CITY311_START_DATE": str(FIRST),
@@ -47,10 +49,10 @@ def code_location(effort: Effort, _: Path) -> list[Row]:
     ]
 
 
-def _materialize(first: date, last: date) -> None:
+def _materialize(first: date, last: date, *more: str) -> None:
     city311 = Path(sys.executable).with_name("city311")
     subprocess.run(
-        [city311, "materialize", "--from", str(first), "--to", str(last)],
+        [city311, "materialize", "--from", str(first), "--to", str(last), *more],
         env=os.environ | SETTINGS,
         stdout=sys.stderr,
         check=True,
@@ -64,9 +66,9 @@ def materializes(last: str) -> None:
 
 def materializes_a_night(last: str) -> None:
     newest = date.fromisoformat(last)
-    _materialize(FIRST, newest - timedelta(days=1))
+    _materialize(FIRST, newest - timedelta(days=1), *EVERY_NIGHT)
     with metered("night"):
-        _materialize(newest - timedelta(days=NIGHTLY_DAYS - 1), newest)
+        _materialize(newest - timedelta(days=NIGHTLY_DAYS - 1), newest, *EVERY_NIGHT)
 
 
 def sample_month(effort: Effort, _: Path) -> list[Row]:
@@ -82,15 +84,14 @@ def sample_month(effort: Effort, _: Path) -> list[Row]:
     ]
 
 
-def sample_night(effort: Effort, _: Path) -> list[Row]:
-    days = DAYS // effort.divisor
-    (cost,) = run(partial(materializes_a_night, str(FIRST + timedelta(days=days))))
+def sample_night(_: Effort, __: Path) -> list[Row]:
+    (cost,) = run(partial(materializes_a_night, str(FIRST + timedelta(days=HELD_DAYS))))
     is_met = cost.wall <= MOST_NIGHT_SECONDS and cost.peak <= MOST_NIGHT_MEGABYTES
     return [
         Row(
-            "a night: every feed of the sample city through the whole graph",
-            f"the newest day and {NIGHTLY_DAYS - 1} before it, {days} days held, 400 records a "
-            "feed and day, once",
+            "a night without risk: every feed of the sample city, bronze to gold, with all checks",
+            f"the newest day and {NIGHTLY_DAYS - 1} before it, {HELD_DAYS} days held, 400 records "
+            "a feed and day, once",
             f"{cost.wall:.1f} s; {cost.cpu:.1f} CPU-s, {cost.peak:,.0f} MB with the days before",
             target=f"≤ {MOST_NIGHT_SECONDS:.0f} s, ≤ {MOST_NIGHT_MEGABYTES:,.0f} MB",
             met=verdict(is_met),
