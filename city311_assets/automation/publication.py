@@ -47,7 +47,7 @@ def publish_snapshot_file(context: dg.OpExecutionContext, warehouse: Warehouse) 
 def _checks(context: dg.OpExecutionContext | dg.SensorEvaluationContext) -> Checks:
     """Return what the checks say of the graph; a job that stands alone is of none."""
     # It imports SQLAlchemy: half a second, which whoever loads the graph would wait for.
-    from city311_assets.automation.check_results import (  # noqa: PLC0415
+    from city311_assets.automation.check_results import (  # noqa: PLC0415 - as said
         check_results,
         described,
     )

@@ -228,7 +228,7 @@ def views() -> Iterator[tuple[str, str]]:
 
 
 def macros() -> Iterator[tuple[str, str]]:
-    """Return each macro's comment and statement; one that belongs to that before it has none."""
+    """Return each macro's comment and statement."""
     return _blocks("macros")
 
 
